@@ -1,0 +1,54 @@
+# `make up` and `make test` are all a stranger needs; the rest is for those who change the code.
+
+CARGO ?= cargo
+BIN := target/debug
+# `orlopctl dev` keeps everything under these two.
+DATA ?= /var/lib/orlop
+RUN ?= /run/orlop
+# Where the example answers.
+HTTP ?= 127.0.0.1:8080
+
+.PHONY: up down build hello test lint fmt bench clean help
+
+help:
+	@echo 'make up      install what is missing, build, start a one-node cluster, deploy examples/hello'
+	@echo 'make down    stop it and leave nothing behind (DATA=$(DATA) with images and volumes stays)'
+	@echo 'make test    every test, those with real containers included'
+	@echo 'make lint    formatting, clippy, dependency rules'
+	@echo 'make bench   measure, with the peers beside ours'
+
+# The image of examples/hello: one static binary.
+HELLO_IMAGE := target/hello.orlop.tar
+
+build:
+	@scripts/prerequisites
+	$(CARGO) build --locked --workspace --bins
+
+hello: build
+	$(CARGO) rustc --quiet --locked -p hello --bin hello --target-dir target/static -- -C target-feature=+crt-static
+	$(BIN)/orlopctl image pack --name localhost/hello:1 --file target/static/debug/hello:/hello --entrypoint /hello --out $(HELLO_IMAGE)
+
+up: hello
+	@scripts/up $(BIN)/orlopctl $(DATA) $(RUN) $(HELLO_IMAGE) $(HTTP)
+
+down:
+	@scripts/down $(BIN)/orlopctl $(DATA) $(RUN)
+
+test:
+	@scripts/prerequisites --tests
+	@scripts/test
+
+fmt:
+	$(CARGO) fmt --all
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) deny --locked check bans licenses sources
+
+bench bench-node:
+	@scripts/prerequisites --tests
+	@scripts/bench
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,373 @@
+//! The command line.
+
+use crate::dev::DevArgs;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use orlop_client::{ADDRESS_DEFAULT, Address};
+use orlop_model::{Millis, Timestamp};
+use std::path::PathBuf;
+
+/// Runs applications on your own machines.
+#[derive(Debug, Parser)]
+#[command(name = "orlopctl", version, disable_help_subcommand = true)]
+#[command(after_help = "Services are named deployment/service, replicas deployment/service/slot or by id (rep_…).\n\
+                        Exit codes: orlopctl help exit-codes")]
+pub(crate) struct Cli {
+    /// Where the control plane listens: unix:/path or http://127.0.0.1:PORT.
+    #[arg(long, global = true, env = "ORLOP_ADDRESS", default_value = ADDRESS_DEFAULT)]
+    pub(crate) address: Address,
+    /// How to print the answer; the fields of json and yaml are stable.
+    #[arg(short, long, global = true, value_enum, default_value = "table", value_name = "FORMAT")]
+    pub(crate) output: Format,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+    /// For both.
+    Yaml,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a deployment what a spec file says.
+    Deploy(DeployArgs),
+    /// Show what a deploy would change, and what the scheduler would do at once, without doing it.
+    Plan(FileArgs),
+    /// Check a spec file: everything that is wrong with it, with line and column.
+    Validate(FileArgs),
+    /// About the format of spec files.
+    #[command(subcommand)]
+    Spec(SpecCommand),
+    /// Show services and replicas.
+    Status(StatusArgs),
+    /// Show replicas.
+    Ps(StatusArgs),
+    /// Show everything that is known of a service, a replica or a node.
+    Describe {
+        /// deployment/service, deployment/service/slot, rep_…, or a node's name.
+        name: String,
+    },
+    /// Say in plain words why a service or a replica is as it is.
+    Why {
+        /// deployment/service, deployment/service/slot or rep_….
+        name: String,
+    },
+    /// Print the lines of a service's logs, merged over its replicas by time.
+    Logs(LogsArgs),
+    /// Run a command in a replica; ends with the command's exit code.
+    Exec(ExecArgs),
+    /// Set how many replicas a service has.
+    Scale(ScaleArgs),
+    /// End a deployment, or one service of it.
+    Stop(StopArgs),
+    /// Show what happened.
+    Events(EventsArgs),
+    /// About the machines.
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// About images.
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Run a whole cluster of one node on this machine, in one process.
+    Dev(DevArgs),
+    /// Print a script that completes orlopctl's commands in a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Explain a command, or the exit codes: help exit-codes.
+    Help {
+        /// A command, or `exit-codes`.
+        topic: Vec<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SpecCommand {
+    /// Print the JSON Schema of spec files, for editors.
+    Schema,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// List the nodes.
+    Ls,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Send an OCI archive to the nodes.
+    Import(ImportArgs),
+    /// List the images of the nodes.
+    Ls,
+    /// Make an OCI archive of files, such as one static program; needs no cluster.
+    Pack(PackArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FileArgs {
+    /// The spec file; - for standard input.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WaitArgs {
+    /// Wait until it is done, and say how far it is; fail at once when it cannot be done.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// How long to wait: 90s, 5m, 1h.
+    #[arg(long, value_parser = span, default_value = "5m", requires = "wait", value_name = "SPAN")]
+    pub(crate) timeout: Millis,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeployArgs {
+    #[command(flatten)]
+    pub(crate) file: FileArgs,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+    /// Show what would be done, like `plan`, and do nothing.
+    #[arg(long, conflicts_with = "wait")]
+    pub(crate) dry_run: bool,
+    /// Deploy only if the deployment's generation is this one (0: only if it does not exist); `plan` shows it.
+    #[arg(long, value_name = "N")]
+    pub(crate) expect_generation: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Only this deployment.
+    pub(crate) deployment: Option<String>,
+    /// Go on showing it as it changes.
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// deployment/service, deployment/service/slot or rep_….
+    pub(crate) name: String,
+    /// Go on with what is written later.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only lines written since: 5m ago, or 2026-11-21T08:00:00Z.
+    #[arg(long, value_name = "SPAN|TIME")]
+    pub(crate) since: Option<Since>,
+    /// Only the last so many of those lines.
+    #[arg(long, value_name = "N")]
+    pub(crate) tail: Option<u32>,
+    /// Only this replica: its slot or its id (that of a replica that is gone, too).
+    #[arg(long, value_name = "SLOT|ID")]
+    pub(crate) replica: Option<String>,
+    /// Begin each line with its time.
+    #[arg(short, long)]
+    pub(crate) timestamps: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    /// Hand this terminal's or pipe's input to the command.
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Give the command a terminal.
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// A replica (deployment/service/slot, rep_…), or a service: its first replica that is ready.
+    pub(crate) name: String,
+    /// The program and its arguments, after --.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScaleArgs {
+    /// deployment/service.
+    pub(crate) service: String,
+    /// How many replicas.
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=orlop_model::check::REPLICAS_MAX as i64))]
+    pub(crate) replicas: u32,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StopArgs {
+    /// deployment or deployment/service.
+    pub(crate) name: String,
+    /// By SIGKILL at once, without the grace period.
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// Only of this deployment.
+    pub(crate) deployment: Option<String>,
+    /// Go on with what happens later.
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    /// At most so many of the newest.
+    #[arg(long, default_value = "100", value_parser = clap::value_parser!(u32).range(1..=10_000), value_name = "N")]
+    pub(crate) limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// An OCI archive (a tar, as docker, podman, skopeo and `orlopctl image pack` write it); - for standard input.
+    pub(crate) file: PathBuf,
+    /// Names the image where the archive does not.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Only to this node; may be given more than once. Without: to all.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PackArgs {
+    /// The image's name, with host, repository and tag: localhost/hello:1.
+    #[arg(long)]
+    pub(crate) name: String,
+    /// A file or directory and where it goes in the image; may be given more than once.
+    #[arg(long, required = true, value_name = "SOURCE:TARGET[:MODE]")]
+    pub(crate) file: Vec<String>,
+    /// The program, and with further ones its first arguments.
+    #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
+    pub(crate) entrypoint: Vec<String>,
+    /// Arguments that a deployment may replace.
+    #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
+    pub(crate) cmd: Vec<String>,
+    /// A variable.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// Where the program starts.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) working_dir: Option<String>,
+    /// Whom the program runs as.
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    /// A label.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) label: Vec<String>,
+    /// The signal that asks the program to end.
+    #[arg(long, value_name = "SIGNAL")]
+    pub(crate) stop_signal: Option<String>,
+    /// Where the archive is written; - for standard output.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+/// Since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// So long ago.
+    Ago(Millis),
+    /// At this time.
+    At(Timestamp),
+}
+
+impl Since {
+    /// The time meant.
+    pub(crate) fn at(self, now: Timestamp) -> Timestamp {
+        match self {
+            Since::Ago(ago) => Timestamp(now.0.saturating_sub(ago.0)),
+            Since::At(at) => at,
+        }
+    }
+}
+
+impl std::str::FromStr for Since {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(ago) = span(text) {
+            return Ok(Since::Ago(ago));
+        }
+        let at: jiff::Timestamp =
+            text.parse().map_err(|_| format!("{text:?} is neither a span (5m) nor a time (2026-11-21T08:00:00Z)"))?;
+        Ok(Since::At(Timestamp(u64::try_from(at.as_millisecond()).unwrap_or(0))))
+    }
+}
+
+/// Reads `850ms`, `90s`, `5m`, `2h`, `1d`.
+pub(crate) fn span(text: &str) -> Result<Millis, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(format!("{text:?} is no span of time: write 850ms, 90s, 5m, 2h or 1d")),
+    };
+    let number: u64 = number.parse().map_err(|_| format!("{text:?} is no span of time: write 90s, 5m, 2h or 1d"))?;
+    number
+        .checked_mul(factor)
+        .filter(|millis| *millis <= orlop_model::limit::SPAN_MAX.0)
+        .map(Millis)
+        .ok_or_else(|| format!("{text:?} is longer than anybody waits"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn spans_and_times_are_read() {
+        assert_eq!(span("90s"), Ok(Millis(90_000)));
+        assert_eq!(span("2h"), Ok(Millis(7_200_000)));
+        for bad in ["", "5", "m", "-5m", "5 m", "1.5h", "99999999999999999999s", "999999999d"] {
+            assert!(span(bad).is_err(), "{bad}");
+        }
+        assert_eq!("5m".parse::<Since>().map(|s| s.at(Timestamp(1_000_000))), Ok(Timestamp(700_000)));
+        assert_eq!("1970-01-01T00:01:00Z".parse(), Ok(Since::At(Timestamp(60_000))));
+        assert!("yesterday".parse::<Since>().is_err());
+    }
+
+    #[test]
+    fn the_commands_of_the_documents_are_understood() {
+        for line in [
+            "deploy -f shop.yaml --wait --timeout 60s",
+            "deploy -f - --dry-run",
+            "deploy -f shop.yaml --expect-generation 0",
+            "plan -f shop.yaml -o json",
+            "status shop -w",
+            "ps",
+            "logs -f hello/web --since 5m --tail 10 --replica 0",
+            "exec -it hello/web/0 -- /bin/sh -c ls",
+            "exec hello/web/0 -- /hello --version",
+            "scale hello/web 4 --wait",
+            "stop hello --wait",
+            "stop hello/web --force",
+            "events -w hello",
+            "node ls -o yaml",
+            "image pack --name localhost/hello:1 --file target/hello:/hello --entrypoint /hello --out target/hello.tar",
+            "image import hello.tar --name localhost/hello:1",
+            "image ls",
+            "completions bash",
+            "help exit-codes",
+            "spec schema",
+            "--address http://127.0.0.1:7700 why hello/web",
+        ] {
+            let words = std::iter::once("orlopctl").chain(line.split(' '));
+            if let Err(error) = Cli::try_parse_from(words) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+}

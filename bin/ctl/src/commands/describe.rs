@@ -1,0 +1,85 @@
+//! `describe` and `why`.
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::output::{
+    DescribeNodeOut, DescribeReplicaOut, DescribeServiceOut, EventOut, NodeOut, ReplicaOut, ServiceOut, WhyOut,
+};
+use crate::render;
+use orlop_client::find::{self, Found};
+use orlop_client::why;
+use orlop_model::{Replica, ServiceState, Subject};
+
+const EVENTS: u32 = 20;
+
+/// Shows everything that is known of a thing.
+pub(crate) async fn describe(context: &Context, name: &str) -> Result<(), Failure> {
+    let client = context.client()?;
+    let state = client.state(None).await?;
+    let found = find::anything(&state, name)?;
+    let (events, _) = client.events(&subject(&found), EVENTS).await?;
+    let listed = || events.iter().map(EventOut::of).collect();
+    let now = context.now();
+    match found {
+        Found::Service(service) => context.print(
+            || render::describe_service(&state, service, &events, now),
+            DescribeServiceOut {
+                service: ServiceOut::of(&state, service),
+                replicas: state.replicas_of(&service.name).map(|r| ReplicaOut::of(&state, r)).collect(),
+                events: listed(),
+            },
+        ),
+        Found::Replica(replica) => context.print(
+            || render::describe_replica(&state, replica, &events, now),
+            DescribeReplicaOut { replica: ReplicaOut::of(&state, replica), events: listed() },
+        ),
+        Found::Node(node) => context.print(
+            || render::describe_node(&state, node, &events, now),
+            DescribeNodeOut {
+                node: NodeOut::of(&state, node),
+                replica_list: state
+                    .replicas
+                    .values()
+                    .filter(|r| r.node == node.id)
+                    .map(|r| ReplicaOut::of(&state, r))
+                    .collect(),
+                events: listed(),
+            },
+        ),
+    }
+}
+
+/// Says why a service or a replica is as it is.
+pub(crate) async fn why(context: &Context, name: &str) -> Result<(), Failure> {
+    let client = context.client()?;
+    let state = client.state(None).await?;
+    let found = find::anything(&state, name)?;
+    let (events, _) = client.events(&subject(&found), EVENTS).await?;
+    let now = context.now();
+    let (name, explanation) = match found {
+        Found::Service(service) => (service.name.to_string(), why::service(&state, service, &events, now)),
+        Found::Replica(replica) => {
+            (format!("{}/{}", replica.service, replica.slot), why::replica(&state, replica, &events, now))
+        }
+        Found::Node(node) => {
+            return Err(Failure::usage(format!(
+                "why explains services and replicas; for the node see `orlopctl describe {}`",
+                node.name
+            )));
+        }
+    };
+    let text = || explanation.iter().map(|line| format!("{}\n", render::plain(line))).collect();
+    context.print(text, WhyOut { name, explanation: explanation.clone() })
+}
+
+fn subject(found: &Found) -> Subject {
+    match found {
+        Found::Service(ServiceState { name, .. }) => Subject {
+            deployment: Some(name.deployment.clone()),
+            service: Some(name.service.clone()),
+            ..Subject::default()
+        },
+        Found::Replica(Replica { id, .. }) => Subject { replica: Some(*id), ..Subject::default() },
+        Found::Node(node) => Subject { node: Some(node.id), ..Subject::default() },
+    }
+}

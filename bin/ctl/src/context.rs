@@ -1,0 +1,71 @@
+//! What every command has: the address, the way to print, the clock.
+
+use crate::args::{Cli, Format};
+use crate::failure::{FAILED, Failure};
+use orlop_client::{Address, OperatorClient};
+use orlop_model::Timestamp;
+use serde::Serialize;
+use std::io::Write;
+use std::time::SystemTime;
+
+/// Handed to each command.
+#[derive(Debug)]
+pub(crate) struct Context {
+    address: Address,
+    pub(crate) format: Format,
+}
+
+impl Context {
+    pub(crate) fn new(cli: &Cli) -> Self {
+        Self { address: cli.address.clone(), format: cli.output }
+    }
+
+    /// A client of the control plane.
+    pub(crate) fn client(&self) -> Result<OperatorClient, Failure> {
+        Ok(OperatorClient::new(self.address.clone())?)
+    }
+
+    /// The time now.
+    pub(crate) fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Prints an answer: the text for people, or the value for programs.
+    pub(crate) fn print(&self, text: impl FnOnce() -> String, value: impl Serialize) -> Result<(), Failure> {
+        print_text(&self.format(text, value, Layout::Document)?)
+    }
+
+    /// Prints one of many answers: for programs, json on one line each, yaml as documents.
+    pub(crate) fn print_one(&self, text: impl FnOnce() -> String, value: impl Serialize) -> Result<(), Failure> {
+        print_text(&self.format(text, value, Layout::Stream)?)
+    }
+
+    fn format(&self, text: impl FnOnce() -> String, value: impl Serialize, layout: Layout) -> Result<String, Failure> {
+        let defect = |error: &dyn std::fmt::Display| Failure::new(FAILED, format!("cannot print the answer: {error}"));
+        match (self.format, layout) {
+            (Format::Table, _) => Ok(text()),
+            (Format::Json, Layout::Document) => serde_json::to_string_pretty(&value).map_err(|e| defect(&e)),
+            (Format::Json, Layout::Stream) => serde_json::to_string(&value).map_err(|e| defect(&e)),
+            (Format::Yaml, Layout::Document) => serde_saphyr::to_string(&value).map_err(|e| defect(&e)),
+            (Format::Yaml, Layout::Stream) => {
+                serde_saphyr::to_string(&value).map(|yaml| format!("---\n{yaml}")).map_err(|e| defect(&e))
+            }
+        }
+    }
+}
+
+enum Layout {
+    Document,
+    Stream,
+}
+
+/// Writes to standard output, with a newline at the end.
+pub(crate) fn print_text(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    if !text.is_empty() && !text.ends_with('\n') {
+        out.write_all(b"\n")?;
+    }
+    Ok(out.flush()?)
+}

@@ -1,0 +1,57 @@
+//! `orlopctl`: what an operator says to a cluster, and what it answers.
+
+mod args;
+mod commands;
+mod context;
+mod dev;
+mod failure;
+mod output;
+mod render;
+mod terminal;
+
+use args::Cli;
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version arrive here too, and are no failure.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { failure::USAGE } else { failure::OK });
+        }
+    };
+    // A node is no call to a control plane: it has a runtime, a log and an end of its own.
+    if let args::Command::Dev(args) = &cli.command {
+        return match dev::run(args) {
+            Ok(()) => ExitCode::from(failure::OK),
+            Err(error) => {
+                eprintln!("orlopctl: {error:#}");
+                ExitCode::from(failure::FAILED)
+            }
+        };
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("orlopctl: the system gives no resources to start: {error}");
+            return ExitCode::from(failure::FAILED);
+        }
+    };
+    let result = runtime.block_on(commands::run(cli));
+    // A read of the terminal that nobody waits for any more must not keep the process.
+    runtime.shutdown_background();
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            match failure.message.as_str() {
+                "" => {}
+                // Begins with file, line and column, where editors and terminals look for them.
+                message if failure.code == failure::INVALID_SPEC => eprintln!("{message}"),
+                message => eprintln!("orlopctl: {}", render::plain(message)),
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}

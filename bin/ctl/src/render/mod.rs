@@ -1,0 +1,15 @@
+//! What people see: pure functions from state to text.
+
+mod describe;
+mod plan;
+mod progress;
+mod status;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use describe::{describe_node, describe_replica, describe_service};
+pub(crate) use plan::{changes, plan};
+pub(crate) use progress::{Progress, summary};
+pub(crate) use status::{event_line, events, images, nodes, replicas, size, status};
+pub(crate) use table::plain;

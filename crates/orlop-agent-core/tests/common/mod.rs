@@ -1,0 +1,67 @@
+//! Assignments for tests.
+
+use orlop_model::spec::{
+    Check, HealthCheck, Image, InitAction, InitStep, OnFailure, OnInitFailure, OnPanic, PullPolicy, Signal, Workload,
+};
+use orlop_model::{
+    Assignment, Desired, Generation, Millis, NodeId, Replica, ReplicaId, ReplicaStatus, Resources, Timestamp,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub(crate) const REPLICA: ReplicaId = ReplicaId::from_u128(7);
+
+pub(crate) fn workload() -> Workload {
+    Workload {
+        image: Image { name: "registry.example/app:1".into(), pull_policy: PullPolicy::IfNotPresent },
+        command: None,
+        args: None,
+        working_dir: None,
+        user: None,
+        env: BTreeMap::new(),
+        resources: Resources::default(),
+        health: None,
+        init: Vec::new(),
+        on_init_failure: OnInitFailure::Backoff,
+        on_panic: OnPanic::Restart,
+        volumes: Vec::new(),
+        stop_signal: Signal::TERM,
+        stop_grace_period: Millis::from_secs(10),
+    }
+}
+
+pub(crate) fn health() -> HealthCheck {
+    HealthCheck {
+        start_grace: Millis::from_secs(5),
+        interval: Millis::from_secs(10),
+        timeout: Millis::from_secs(1),
+        retries: 3,
+        check: Check::Tcp { port: 80 },
+    }
+}
+
+pub(crate) fn init_step(id: &str, retries: u32, on_failure: OnFailure) -> InitStep {
+    InitStep {
+        id: id.parse().expect("a good name"),
+        action: InitAction::Run { command: vec!["/init".into()] },
+        timeout: Millis::from_secs(30),
+        retries,
+        on_failure,
+    }
+}
+
+pub(crate) fn assignment(workload: Workload, desired: Desired) -> Assignment {
+    Assignment {
+        replica: Replica {
+            id: REPLICA,
+            service: "shop/api".parse().expect("a good name"),
+            slot: 0,
+            generation: Generation(3),
+            node: NodeId::from_u128(1),
+            reserved: Resources::default(),
+            desired,
+            status: ReplicaStatus::pending(Timestamp(0)),
+        },
+        workload: Arc::new(workload),
+    }
+}

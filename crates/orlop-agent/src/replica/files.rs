@@ -1,0 +1,97 @@
+//! Files that are made for a replica: who it is, who it can call by name, and its environment.
+
+use crate::node::{Layout, write_file};
+use orlop_agent_core::Failure;
+use orlop_model::spec::{EnvValue, VolumeSource};
+use orlop_model::{Assignment, Replica};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+/// What is bound to `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`.
+pub(crate) const ETC: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
+
+/// The most characters that a Linux host name can have.
+const HOSTNAME_MAX: usize = 64;
+
+pub(crate) fn hostname(replica: &Replica) -> String {
+    let slot = replica.slot.to_string();
+    let mut name = replica.service.service.as_str().to_owned();
+    name.truncate(HOSTNAME_MAX - 1 - slot.len());
+    format!("{}-{slot}", name.trim_end_matches('-'))
+}
+
+/// Writes the files in `/etc` that are the replica's own.
+pub(crate) fn write_etc(layout: &Layout, replica: &Replica, address: Ipv4Addr) -> io::Result<()> {
+    let directory = layout.replica(replica.id);
+    std::fs::create_dir_all(&directory)?;
+    let hostname = hostname(replica);
+    let (service, deployment) = (&replica.service.service, &replica.service.deployment);
+    let name = format!("{}.{service}.{deployment}.internal", replica.slot);
+    let hosts =
+        format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{address}\t{name} {hostname}\n");
+    write_file(&directory.join("hosts"), hosts.as_bytes(), false)?;
+    write_file(&directory.join("hostname"), format!("{hostname}\n").as_bytes(), false)?;
+    // Where the host asks a resolver of its own on loopback, systemd's other file has the ones behind it.
+    let resolvers = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"]
+        .iter()
+        .filter_map(|path| std::fs::read_to_string(path).ok())
+        .map(|text| resolv_conf(&text))
+        .find(|text| text.lines().any(|line| line.starts_with("nameserver")))
+        .unwrap_or_default();
+    write_file(&directory.join("resolv.conf"), resolvers.as_bytes(), false)
+}
+
+/// A resolver configuration without the resolvers that only the host itself can reach.
+fn resolv_conf(host: &str) -> String {
+    let is_reachable = |line: &&str| match line.trim().strip_prefix("nameserver") {
+        Some(address) => address.trim().parse::<IpAddr>().is_ok_and(|address| !address.is_loopback()),
+        None => !line.trim().is_empty() && !line.trim_start().starts_with(['#', ';']),
+    };
+    host.lines().filter(is_reachable).fold(String::new(), |text, line| text + line.trim() + "\n")
+}
+
+/// The environment that the spec gives it; a variable that the agent does not have is an error that names it.
+pub(crate) fn environment(
+    assignment: &Assignment,
+    agent: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, Failure> {
+    let resolve = |(name, value): (&String, &EnvValue)| match value {
+        EnvValue::Literal(text) => Ok((name.clone(), text.clone())),
+        EnvValue::AgentEnv(source) => match agent.get(source) {
+            Some(text) => Ok((name.clone(), text.clone())),
+            None => Err(Failure::permanent(
+                "env_missing",
+                format!("env {name}: the agent's environment has no {source}; set it and restart the agent"),
+            )),
+        },
+    };
+    assignment.workload.env.iter().map(resolve).collect()
+}
+
+/// Sees that bind sources exist.
+pub(crate) fn check_binds(assignment: &Assignment) -> Result<(), Failure> {
+    for volume in &assignment.workload.volumes {
+        if let VolumeSource::Bind(path) = &volume.source
+            && let Err(error) = Path::new(path).metadata()
+        {
+            let target = &volume.target;
+            let message = format!("volume {target}: {path} cannot be bound: {error}; make it on this node");
+            return Err(Failure::permanent("mount_invalid", message));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resolvers_on_loopback_are_left_out() {
+        let host = "# made by someone\nnameserver 127.0.0.53\nnameserver 192.0.2.1\n nameserver ::1\nsearch example.org\n\noptions edns0\nnameserver nonsense\n";
+        assert_eq!(resolv_conf(host), "nameserver 192.0.2.1\nsearch example.org\noptions edns0\n");
+        assert_eq!(resolv_conf(""), "");
+    }
+}

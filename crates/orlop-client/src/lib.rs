@@ -1,0 +1,23 @@
+//! The client of a cluster that `orlopctl`, the followers and the tests use.
+//!
+//! Speaks domain types to its caller and `orlop.operator.v1` and `orlop.watch.v1` to the control plane; every error is a
+//! sentence with what to do next. What is decided from facts alone ([`find`], [`rollout`], [`why`]) does no IO.
+
+mod address;
+mod error;
+pub mod find;
+mod operator;
+pub mod rollout;
+#[cfg(test)]
+mod sample;
+mod session;
+mod state;
+mod watch;
+pub mod why;
+
+pub use address::{ADDRESS_DEFAULT, Address, InvalidAddress, MESSAGE_BYTES_MAX, SOCKET_PATH_BYTES_MAX, connect};
+pub use error::Error;
+pub use operator::{Deployed, Image, OperatorClient, Planned, Scaled};
+pub use session::{ExecEvent, ExecInput, ExecOutput, LogLine, LogQuery, Logs, Source};
+pub use state::ClusterState;
+pub use watch::{Changes, RETRY_FOR, Watch};

@@ -1,0 +1,285 @@
+//! Why a service or a replica is as it is, in plain words, from recorded facts only.
+//!
+//! Each line is one sentence or two. The first says what is; those after it say why, and what to do where that is known.
+
+use crate::state::ClusterState;
+use orlop_model::lifecycle::{Health, Outcome, Phase};
+use orlop_model::spec::{Check, HealthCheck, OnInitFailure, OnPanic};
+use orlop_model::{Desired, Event, Liveness, Millis, Reason, Replica, ServiceState, StopOrder, Timestamp};
+
+/// A replica that nobody has begun with after this long deserves a word.
+const PENDING_LONG: Millis = Millis::from_secs(10);
+
+/// Explains a service and each of its replicas that is not well. `events` are those that concern it, oldest first.
+pub fn service(state: &ClusterState, service: &ServiceState, events: &[Event], now: Timestamp) -> Vec<String> {
+    let replicas: Vec<&Replica> = state.replicas_of(&service.name).collect();
+    let current = |r: &&&Replica| r.generation == service.workload_generation;
+    let ready = replicas.iter().filter(current).filter(|r| r.is_ready()).count();
+    let mut lines = vec![headline(service, ready)];
+    for reason in &service.status.blocked {
+        lines.push(format!("Held back: {}", with_remedy(&sentence(&reason.message), reason)));
+    }
+    if let Some(fault) = &service.status.dependency_fault
+        && fault.generation == service.generation
+        && !service.status.blocked.contains(&fault.reason)
+    {
+        lines.push(format!("Dependencies: {}", sentence(&fault.reason.message)));
+    }
+    let settled = |r: &&&Replica| r.is_ready() && r.generation == service.workload_generation;
+    let odd: Vec<&&Replica> = replicas.iter().filter(|r| !settled(r)).collect();
+    let running = replicas.iter().filter(|r| r.desired == Desired::Run).count();
+    if odd.is_empty() && service.status.blocked.is_empty() && running < service.replicas as usize {
+        lines.push(nothing_planned(state, service, now));
+    }
+    for replica in odd {
+        for line in facts(state, Some(service), replica, now) {
+            lines.push(format!("replica {}: {line}", replica.slot));
+        }
+    }
+    lines.extend(history(events, now));
+    lines
+}
+
+/// Explains a replica. `events` are those that concern it, oldest first.
+pub fn replica(state: &ClusterState, replica: &Replica, events: &[Event], now: Timestamp) -> Vec<String> {
+    let service = state.services.get(&replica.service);
+    let mut lines = facts(state, service, replica, now);
+    lines.extend(history(events, now));
+    lines
+}
+
+fn headline(service: &ServiceState, ready: usize) -> String {
+    let name = &service.name;
+    let wanted = service.replicas;
+    match (service.stopping, wanted) {
+        (Some(StopOrder::Graceful), _) => format!("{name} is being stopped."),
+        (Some(StopOrder::Forced), _) => format!("{name} is being stopped by force."),
+        (None, 0) => format!("{name} has no replicas because 0 are wanted; `orlopctl scale {name} 1` starts one."),
+        (None, _) if ready >= wanted as usize => {
+            format!("{name} is well: {ready} of {wanted} replicas are ready at generation {}.", service.generation)
+        }
+        (None, _) => {
+            format!("{name} is not ready: {ready} of {wanted} replicas are ready at generation {}.", service.generation)
+        }
+    }
+}
+
+/// Why there is nothing although something is wanted and nobody says what holds it back.
+fn nothing_planned(state: &ClusterState, service: &ServiceState, now: Timestamp) -> String {
+    if state.scheduler.is_none() {
+        "No scheduler is at work, so nothing is started or stopped: start one (`orlopctl dev` has one inside)."
+            .to_owned()
+    } else if state.nodes.is_empty() {
+        "No node has joined the cluster: start an agent.".to_owned()
+    } else {
+        format!("It was changed {} ago; the scheduler has not acted on it yet.", age(now, service.changed_at))
+    }
+}
+
+fn facts(state: &ClusterState, service: Option<&ServiceState>, replica: &Replica, now: Timestamp) -> Vec<String> {
+    let status = &replica.status;
+    let mut lines = vec![phase_line(state, service, replica, now)];
+    if let Some(reason) = &status.reason {
+        lines.push(format!("Reason: {}", with_remedy(&sentence(&reason.message), reason)));
+    }
+    if let Some(exit) = &status.last_exit
+        && status.reason.as_ref().is_none_or(|reason| !reason.message.contains(&exit.to_string()))
+    {
+        // "killed by the kernel" is passive where the other ways to end are not.
+        let was = if exit.out_of_memory { "was last" } else { "last" };
+        lines.push(format!("Its process {was} {exit}, {} ago.", age(now, exit.at)));
+    }
+    if status.restarts > 0 && !status.phase.is_finished() {
+        let times = if status.restarts == 1 { "once".to_owned() } else { format!("{} times", status.restarts) };
+        lines.push(format!("Its process was started again {times} so far."));
+    }
+    if has_output(replica) && !replica.is_ready() {
+        lines.push(format!("Its output: `orlopctl logs {} --replica {} --tail 50`.", replica.service, replica.id));
+    }
+    if replica.desired != Desired::Run && !matches!(status.phase, Phase::Stopping | Phase::Finished(_)) {
+        lines.push("It is to be stopped; its node has not begun with that yet.".to_owned());
+    } else if let Some(service) = service
+        && service.stopping.is_none()
+        && service.workload_generation != replica.generation
+        && !status.phase.is_finished()
+    {
+        let (has, wants) = (replica.generation, service.workload_generation);
+        lines.push(format!("It runs generation {has}; generation {wants} will replace it."));
+    }
+    lines.extend(node_line(state, replica, now));
+    lines
+}
+
+fn phase_line(state: &ClusterState, service: Option<&ServiceState>, replica: &Replica, now: Timestamp) -> String {
+    let status = &replica.status;
+    let node = state.node_name(replica.node);
+    let since = age(now, status.since);
+    let workload = service.map(|s| &s.spec.workload);
+    let health = workload.and_then(|w| w.health.as_ref());
+    match status.phase {
+        Phase::Pending if now - status.since > PENDING_LONG => format!(
+            "It was placed on {node} {since} ago, and the node has not begun with it: is its agent running? See `orlopctl node ls`."
+        ),
+        Phase::Pending => format!("It was placed on {node} {since} ago; the node is about to begin with it."),
+        Phase::Preparing => {
+            let image = workload.map(|w| format!(" {}", w.image.name)).unwrap_or_default();
+            format!("{node} has been preparing it for {since}: pulling the image{image}, its network, its volumes.")
+        }
+        Phase::Initializing => {
+            let steps: Vec<&str> = workload.iter().flat_map(|w| &w.init).map(|step| step.id.as_str()).collect();
+            match steps.is_empty() {
+                true => format!("Its init steps have been running for {since}."),
+                false => format!("Its init steps ({}) have been running for {since}.", steps.join(", ")),
+            }
+        }
+        Phase::Starting => match health {
+            Some(health) => format!(
+                "Its process has been running for {since}, and no health check has passed yet ({}).",
+                check_line(health)
+            ),
+            None => format!("Its process was started {since} ago."),
+        },
+        Phase::Running(Health::Unchecked) => {
+            format!("It is ready: its process has been running for {since}, and the service has no health check.")
+        }
+        Phase::Running(Health::Healthy) => format!("It is ready: healthy for {since}."),
+        Phase::Running(Health::Unhealthy) => {
+            let check = health.map(|h| format!(" ({})", check_line(h))).unwrap_or_default();
+            let then = match workload.map(|w| w.on_panic) {
+                Some(OnPanic::Restart) => "; it is started again (errors.on_panic: restart)",
+                Some(OnPanic::Shutdown) => "; it is shut down for good (errors.on_panic: shutdown)",
+                Some(OnPanic::Isolate) => "; it is taken aside for a look (errors.on_panic: isolate)",
+                None => "",
+            };
+            format!("Its health check has been failing for {since}{check}{then}.")
+        }
+        Phase::BackingOff(until) => {
+            let wait = match until - now {
+                Millis(0) => "is about to try again".to_owned(),
+                left => format!("tries again in {}", span(left)),
+            };
+            let policy = match workload.map(|w| w.on_init_failure) {
+                _ if status.last_exit.is_some() => {
+                    "the wait grows with every failure and is forgotten after a calm while"
+                }
+                Some(OnInitFailure::Restart) => "errors.on_init_failure: restart",
+                _ => "the wait grows with every failure",
+            };
+            format!("It failed {since} ago and {wait} ({policy}).")
+        }
+        Phase::Stopping => {
+            let how = match (replica.desired, workload) {
+                (Desired::Stop(StopOrder::Forced), _) => "by SIGKILL".to_owned(),
+                (_, Some(w)) => format!("{}, then SIGKILL after {}", w.stop_signal, w.stop_grace_period),
+                (_, None) => "by its stop signal".to_owned(),
+            };
+            format!("It has been stopping for {since} ({how}).")
+        }
+        Phase::Finished(Outcome::Stopped) => format!("It was stopped {since} ago, as asked."),
+        Phase::Finished(Outcome::Failed) => format!(
+            "It failed for good {since} ago, and nothing is started in its place until a deploy changes {}.",
+            replica.service
+        ),
+        Phase::Finished(Outcome::Isolated) => format!(
+            "It failed {since} ago and was taken aside (errors.on_panic: isolate): nothing of it runs; its files, logs and network stay for a look until it is replaced or stopped."
+        ),
+        Phase::Finished(Outcome::Lost) => format!("It was lost with its node {node} {since} ago."),
+    }
+}
+
+fn check_line(health: &HealthCheck) -> String {
+    let what = match &health.check {
+        Check::Http { url, expect_status } => format!("GET {url}, expecting {expect_status}"),
+        Check::Tcp { port } => format!("a connection to port {port}"),
+        Check::Command { command } => format!("the command {}", command.join(" ")),
+    };
+    let times =
+        if health.retries == 1 { "1 failure counts".to_owned() } else { format!("{} in a row count", health.retries) };
+    format!("{what}, every {}, {times}", health.interval)
+}
+
+fn node_line(state: &ClusterState, replica: &Replica, now: Timestamp) -> Option<String> {
+    if replica.status.phase.is_finished() {
+        return None;
+    }
+    match state.nodes.get(&replica.node) {
+        None => Some(format!("Its node {} is not known to the cluster any more.", replica.node)),
+        Some(node) => match node.liveness {
+            Liveness::Alive => None,
+            Liveness::Silent(since) => Some(format!(
+                "Its node {} has been silent for {}: what is said here is the last that was heard, and what runs there is believed to run on. Is the agent running there?",
+                node.name,
+                age(now, since)
+            )),
+        },
+    }
+}
+
+/// Did it get far enough to have written something?
+fn has_output(replica: &Replica) -> bool {
+    replica.status.last_exit.is_some()
+        || matches!(replica.status.phase, Phase::Initializing | Phase::Starting | Phase::Running(_))
+}
+
+/// What happened lately: the newest five events, newest first.
+fn history(events: &[Event], now: Timestamp) -> Vec<String> {
+    let line = |e: &Event| format!("{} ago: {}", age(now, e.at), sentence(&e.reason.message));
+    events.iter().rev().take(5).map(line).collect()
+}
+
+/// Adds what to do, where the code tells and the message does not.
+fn with_remedy(message: &str, reason: &Reason) -> String {
+    let remedy = match reason.code.as_str() {
+        "image_not_found" => "Check image.name; or send the image to the nodes with `orlopctl image import FILE`.",
+        "image_unauthorized" => "Check the credentials in the agent's docker/config.json.",
+        "image_invalid" => "Push the image again: what the registry sent is not what its digest says.",
+        "image_unavailable" => {
+            "Check that the registry runs and that the node reaches it; it is tried again by itself."
+        }
+        "no_command" => "The image names no command: set `command` in the service.",
+        "command_not_found" => "Check `command` and `args`: the image has no such program.",
+        "unknown_user" => "Check `user`: the image's /etc/passwd or /etc/group does not have it.",
+        "env_missing" => "Set the variable in the environment of the node's agent and restart the agent.",
+        "mount_invalid" => "Check `volumes`: a bind mount's path must exist on the node.",
+        "disk_full" => "Make room on the node; it is tried again by itself.",
+        "runtime_unavailable" => "Is containerd running on the node? It is tried again by itself.",
+        "out_of_memory" => "Give it more with resources.memory, or find out what needs so much.",
+        "exited" => "A service's process is meant to stay; its output says why it ended.",
+        "unhealthy" => "Check that it listens where `health.check` looks.",
+        "no_node_fits" => "Ask for less with `resources`, scale something down, or add a node.",
+        "dependency_timeout" => "Look at what it waited for, then deploy a change or raise `depends.timeout`.",
+        "rollout_halted" => "Mend the new version and deploy it, or deploy the old one again.",
+        _ => return message.to_owned(),
+    };
+    if message.contains(remedy) { message.to_owned() } else { format!("{message} {remedy}") }
+}
+
+/// Ends with a stop. Begins as it is: many begin with a name.
+fn sentence(text: &str) -> String {
+    let text = text.trim();
+    if text.is_empty() || text.ends_with(['.', '!', '?', '…']) { text.to_owned() } else { format!("{text}.") }
+}
+
+/// How long ago something was, for people: one unit, two where the first is small.
+pub fn age(now: Timestamp, then: Timestamp) -> String {
+    span(now - then)
+}
+
+/// A span for people: `850ms`, `12s`, `3m20s`, `2h5m`, `4d3h`.
+pub fn span(span: Millis) -> String {
+    let seconds = span.0 / 1000;
+    let two = |big: u64, unit: &str, small: u64, small_unit: &str| match small {
+        0 => format!("{big}{unit}"),
+        small => format!("{big}{unit}{small}{small_unit}"),
+    };
+    match seconds {
+        0 if span.0 > 0 => format!("{}ms", span.0),
+        0..60 => format!("{seconds}s"),
+        60..3600 => two(seconds / 60, "m", seconds % 60, "s"),
+        3600..86_400 => two(seconds / 3600, "h", seconds % 3600 / 60, "m"),
+        _ => two(seconds / 86_400, "d", seconds % 86_400 / 3600, "h"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

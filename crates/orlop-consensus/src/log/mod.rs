@@ -1,0 +1,281 @@
+//! The log on disk, as the consensus protocol uses it.
+//!
+//! Appending returns at once: entries are readable from memory, and a [writer](writer) thread makes them durable and only
+//! then says so. The entries that wait when it comes around share one sync. Votes go the same way and are waited for.
+
+mod open;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use crate::disk::Disk;
+use crate::record;
+use crate::types::{Entry, LogId, Payload, Types, Vote};
+
+use openraft::entry::RaftEntry;
+use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use openraft::{LogIdOptionExt, OptionalSend};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc;
+use tokio::sync::oneshot;
+use writer::Job;
+
+/// Entries that are durable stay in memory, up to so many and so many bytes, because they are applied right after.
+const RECENT_ENTRIES: usize = 1024;
+const RECENT_BYTES: usize = 256 << 10;
+/// At most so many bytes of entries are read at once for a member that lags.
+const READ_BYTES: usize = 4 << 20;
+
+/// A handle of the log; all clones are of the same one.
+#[derive(Clone)]
+pub(crate) struct LogStore {
+    shared: Arc<Shared>,
+    jobs: mpsc::Sender<Job>,
+}
+
+/// A handle that only reads.
+#[derive(Clone)]
+pub(crate) struct LogReader {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    disk: Disk,
+    /// Entries from this index on stay on disk even when the protocol gives them up, because the older of the two kept
+    /// snapshots needs them.
+    keep_from: Arc<AtomicU64>,
+    memory: Mutex<Memory>,
+}
+
+/// What is known of the log without reading it.
+#[derive(Default)]
+struct Memory {
+    vote: Option<Vote>,
+    committed: Option<LogId>,
+    /// `committed` is newer than what the disk has.
+    committed_unsaved: bool,
+    /// Entries up to here are given up; some may still be on disk.
+    purged: Option<LogId>,
+    last: Option<LogId>,
+    /// Where the log began when it was empty: 0, but for logs that were begun in the middle.
+    first: u64,
+    /// The newest entries, without a gap up to the last.
+    recent: BTreeMap<u64, Entry>,
+    recent_bytes: usize,
+    /// Entries before this index are on disk.
+    written: u64,
+}
+
+impl Memory {
+    fn push(&mut self, entry: Entry) {
+        if self.last.is_none() {
+            self.first = entry.index();
+        }
+        self.last = Some(entry.log_id());
+        self.recent_bytes += weight(&entry);
+        self.recent.insert(entry.index(), entry);
+    }
+
+    /// Forgets entries that are on disk, oldest first, down to what is worth keeping.
+    fn trim(&mut self) {
+        while self.recent.len() > RECENT_ENTRIES || self.recent_bytes > RECENT_BYTES {
+            match self.recent.first_entry() {
+                Some(oldest) if *oldest.key() < self.written => {
+                    self.recent_bytes -= weight(&oldest.remove());
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn forget_recent(&mut self, keep: impl Fn(u64) -> bool) {
+        self.recent.retain(|index, _| keep(*index));
+        self.recent_bytes = self.recent.values().map(weight).sum();
+    }
+}
+
+fn weight(entry: &Entry) -> usize {
+    64 + if let Payload::Normal(command) = &entry.payload { command.0.len() } else { 0 }
+}
+
+impl LogStore {
+    /// Writes down how far the log is known to be committed, then closes it. Nothing can be read or written afterwards.
+    pub(crate) async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.jobs.send(Job::Close { done }).is_ok() {
+            closed.await.ok();
+        }
+    }
+
+    async fn wait(&self, job: impl FnOnce(oneshot::Sender<io::Result<()>>) -> Job) -> io::Result<()> {
+        let (done, result) = oneshot::channel();
+        self.jobs.send(job(done)).map_err(|_| closed())?;
+        result.await.map_err(|_| closed())?
+    }
+}
+
+fn closed() -> io::Error {
+    io::Error::other("the log is closed")
+}
+
+impl Shared {
+    /// Entries from `first` up to but without `end`, at least one if there are any, at most some `bytes`.
+    fn read(&self, first: u64, end: u64, bytes: usize) -> io::Result<Vec<Entry>> {
+        let (first, end, recent) = {
+            let memory = self.memory.lock();
+            let first = first.max(memory.first).max(memory.purged.next_index());
+            let end = end.min(memory.last.next_index());
+            if first >= end {
+                return Ok(Vec::new());
+            }
+            let recent: Vec<Entry> = memory.recent.range(first..end).map(|(_, entry)| entry.clone()).collect();
+            (first, end, recent)
+        };
+        let disk_end = recent.first().map_or(end, RaftEntry::index);
+        let mut entries = Vec::new();
+        let mut size = 0;
+        let mut index = first;
+        while index < disk_end && size < bytes {
+            let entry = self.read_one(index)?;
+            size += weight(&entry);
+            entries.push(entry);
+            index += 1;
+        }
+        if index == disk_end {
+            entries.extend(recent.into_iter().take_while(|entry| {
+                let more = size < bytes;
+                size += weight(entry);
+                more
+            }));
+        }
+        Ok(entries)
+    }
+
+    fn read_one(&self, index: u64) -> io::Result<Entry> {
+        let records = self.disk.range(record::entry_key(index, 0)..record::entry_key(index + 1, 0))?;
+        let parts: Vec<(u16, Vec<u8>)> = records
+            .into_iter()
+            .filter_map(|(key, value)| record::parse_entry_key(&key).map(|(_, part)| (part, value)))
+            .collect();
+        if parts.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("entry {index} is missing in the log")));
+        }
+        record::decode_entry(index, &parts).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))
+    }
+}
+
+fn bounds(range: impl RangeBounds<u64>) -> (u64, u64) {
+    let first = match range.start_bound() {
+        Bound::Included(first) => *first,
+        Bound::Excluded(before) => before.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(last) => last.saturating_add(1),
+        Bound::Excluded(end) => *end,
+        Bound::Unbounded => u64::MAX,
+    };
+    (first, end)
+}
+
+impl RaftLogReader<Types> for LogReader {
+    async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: R,
+    ) -> Result<Vec<Entry>, io::Error> {
+        let (first, end) = bounds(range);
+        self.shared.read(first, end, usize::MAX)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
+        self.shared.read(start, end, READ_BYTES)
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        Ok(self.shared.memory.lock().vote)
+    }
+}
+
+impl RaftLogStorage<Types> for LogStore {
+    type LogReader = LogReader;
+
+    async fn get_log_state(&mut self) -> Result<LogState<Types>, io::Error> {
+        let memory = self.shared.memory.lock();
+        Ok(LogState { last_purged_log_id: memory.purged, last_log_id: memory.last })
+    }
+
+    async fn get_log_reader(&mut self) -> LogReader {
+        LogReader { shared: self.shared.clone() }
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        let vote = *vote;
+        self.wait(|done| Job::Vote { vote, done }).await?;
+        self.shared.memory.lock().vote = Some(vote);
+        Ok(())
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        // Not worth a sync of its own: it goes along with the next one. What it is behind by is committed again when
+        // the member has found the leader, or leads.
+        let mut memory = self.shared.memory.lock();
+        memory.committed = committed;
+        memory.committed_unsaved = true;
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        Ok(self.shared.memory.lock().committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let mut records = Vec::new();
+        let mut end = 0;
+        {
+            let mut memory = self.shared.memory.lock();
+            for entry in entries {
+                records.extend(record::encode_entry(&entry));
+                end = entry.index() + 1;
+                memory.push(entry);
+            }
+        }
+        self.jobs.send(Job::Append { records, end, done: callback }).map_err(|_| closed())
+    }
+
+    async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
+        let first = last_log_id.next_index();
+        {
+            let mut memory = self.shared.memory.lock();
+            if memory.last <= last_log_id {
+                return Ok(());
+            }
+            memory.forget_recent(|index| index < first);
+            memory.last = last_log_id;
+            memory.written = memory.written.min(first);
+        }
+        self.wait(|done| Job::Truncate { first, done }).await
+    }
+
+    async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
+        let beyond = {
+            let mut memory = self.shared.memory.lock();
+            let beyond = memory.last.next_index() <= log_id.index();
+            memory.purged = memory.purged.max(Some(log_id));
+            memory.last = memory.last.max(Some(log_id));
+            memory.forget_recent(|index| index > log_id.index());
+            beyond
+        };
+        self.wait(|done| Job::Purge { through: log_id, beyond, done }).await
+    }
+}

@@ -1,0 +1,237 @@
+//! The thread that writes the log, one job after the other, those that wait together with one sync.
+
+use super::Shared;
+use crate::disk::{Batch, Pair};
+use crate::reached::Reached;
+use crate::record;
+use crate::types::{LogId, Types, Vote};
+use openraft::storage::IOFlushed;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use tokio::sync::oneshot;
+
+/// Jobs that wait are taken together up to so many bytes.
+const GROUP_BYTES: usize = 4 << 20;
+/// So many keys are removed at a time.
+const REMOVE_KEYS: usize = 4096;
+
+/// Something to write. Every job is answered, also when the writer cannot write any more.
+pub(crate) enum Job {
+    Append {
+        records: Vec<Pair>,
+        end: u64,
+        done: IOFlushed<Types>,
+    },
+    Vote {
+        vote: Vote,
+        done: oneshot::Sender<io::Result<()>>,
+    },
+    /// Remove the entries from `first` on.
+    Truncate {
+        first: u64,
+        done: oneshot::Sender<io::Result<()>>,
+    },
+    /// Remove the entries up to `through`; those that a kept snapshot needs may stay, unless the log ends before
+    /// (`beyond`) and a gap would be left.
+    Purge {
+        through: LogId,
+        beyond: bool,
+        done: oneshot::Sender<io::Result<()>>,
+    },
+    Close {
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// Whom to tell when a group is durable.
+enum Waiter {
+    Append(IOFlushed<Types>),
+    Other(oneshot::Sender<io::Result<()>>),
+}
+
+impl Waiter {
+    fn tell(self, result: io::Result<()>) {
+        match self {
+            Waiter::Append(done) => done.io_completed(result),
+            Waiter::Other(done) => {
+                done.send(result).ok();
+            }
+        }
+    }
+}
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    reached: Reached,
+    /// The first write that failed. What a failed write left on disk is unknown, so nothing is written after it.
+    broken: Option<String>,
+    group: Batch,
+    group_bytes: usize,
+    /// The end of the log once the group is durable.
+    end: Option<u64>,
+    waiters: Vec<Waiter>,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, reached: Reached) -> Self {
+        Self { shared, reached, broken: None, group: Batch::new(), group_bytes: 0, end: None, waiters: Vec::new() }
+    }
+
+    /// Works until told to close, or until every handle of the log is gone.
+    pub(super) fn run(mut self, jobs: &mpsc::Receiver<Job>) {
+        while let Ok(job) = jobs.recv() {
+            let mut next = Some(job);
+            while let Some(job) = next {
+                if let Some(closed) = self.take(job) {
+                    self.commit();
+                    self.shared.disk.close();
+                    closed.send(()).ok();
+                    return;
+                }
+                next = if self.group_bytes < GROUP_BYTES { jobs.try_recv().ok() } else { None };
+            }
+            self.commit();
+        }
+        self.shared.disk.close();
+    }
+
+    fn take(&mut self, job: Job) -> Option<oneshot::Sender<()>> {
+        match job {
+            Job::Append { records, end, done } => {
+                for (key, value) in records {
+                    self.group_bytes += key.len() + value.len();
+                    self.group.put(key, value);
+                }
+                self.end = Some(end);
+                self.waiters.push(Waiter::Append(done));
+            }
+            Job::Vote { vote, done } => {
+                self.group.put(record::VOTE.to_vec(), record::encode_vote(&vote));
+                self.waiters.push(Waiter::Other(done));
+            }
+            Job::Truncate { first, done } => {
+                self.commit();
+                let result = self.unless_broken(|writer| writer.truncate(first));
+                done.send(result).ok();
+            }
+            Job::Purge { through, beyond, done } => {
+                self.commit();
+                let result = self.unless_broken(|writer| writer.purge(through, beyond));
+                done.send(result).ok();
+            }
+            Job::Close { done } => {
+                self.save_committed();
+                return Some(done);
+            }
+        }
+        None
+    }
+
+    fn save_committed(&mut self) {
+        let mut memory = self.shared.memory.lock();
+        if let (true, Some(committed)) = (memory.committed_unsaved, memory.committed) {
+            memory.committed_unsaved = false;
+            self.group.put(record::COMMITTED.to_vec(), record::encode_log_id(record::COMMITTED, &committed));
+        }
+    }
+
+    /// Makes the group durable, then tells everybody who waits for it.
+    fn commit(&mut self) {
+        if self.group.is_empty() {
+            for waiter in self.waiters.drain(..) {
+                waiter.tell(Ok(()));
+            }
+            return;
+        }
+        self.save_committed();
+        let group = std::mem::replace(&mut self.group, Batch::new());
+        let end = self.end.take();
+        self.group_bytes = 0;
+        let result = self.unless_broken(|writer| {
+            writer.shared.disk.write(group)?;
+            if let Some(end) = end {
+                writer.reached.note(end)?;
+                let mut memory = writer.shared.memory.lock();
+                memory.written = end;
+                memory.trim();
+            }
+            Ok(())
+        });
+        for waiter in self.waiters.drain(..) {
+            waiter.tell(result.as_ref().copied().map_err(copy));
+        }
+    }
+
+    fn unless_broken(&mut self, work: impl FnOnce(&mut Self) -> io::Result<()>) -> io::Result<()> {
+        if let Some(broken) = &self.broken {
+            return Err(io::Error::other(format!("an earlier write failed: {broken}")));
+        }
+        let result = work(self);
+        if let Err(error) = &result {
+            tracing::error!(%error, path = %self.shared.disk.path().display(), "the log cannot be written");
+            self.broken = Some(error.to_string());
+        }
+        result
+    }
+
+    fn truncate(&mut self, first: u64) -> io::Result<()> {
+        // Lowered before: were the entries gone and the mark still high, the next start would miss them.
+        self.reached.note(first)?;
+        let keys = self.shared.disk.keys(record::entry_key(first, 0)..record::entry_key(u64::MAX, u16::MAX))?;
+        // From the end backwards, so that an interruption leaves no gap.
+        for some in keys.rchunks(REMOVE_KEYS) {
+            let mut batch = Batch::new();
+            some.iter().for_each(|key| batch.remove(key));
+            self.shared.disk.write(batch)?;
+        }
+        Ok(())
+    }
+
+    fn purge(&mut self, through: LogId, beyond: bool) -> io::Result<()> {
+        let keep_from = self.shared.keep_from.load(Ordering::Acquire);
+        let boundary = if beyond || through.index() < keep_from {
+            through
+        } else if let Some(boundary) = keep_from.checked_sub(1) {
+            match self.shared.read_stored(boundary)? {
+                Some(log_id) => log_id,
+                // Given up earlier.
+                None => return Ok(()),
+            }
+        } else {
+            return Ok(());
+        };
+        let keys = self.shared.disk.keys(record::entry_key(0, 0)..record::entry_key(boundary.index() + 1, 0))?;
+        // The mark goes first: entries before it are leftovers that the next start removes.
+        let mut batch = Batch::new();
+        batch.put(record::PURGED.to_vec(), record::encode_log_id(record::PURGED, &boundary));
+        for some in keys.chunks(REMOVE_KEYS) {
+            some.iter().for_each(|key| batch.remove(key));
+            self.shared.disk.write(std::mem::replace(&mut batch, Batch::new()))?;
+        }
+        if !batch.is_empty() {
+            self.shared.disk.write(batch)?;
+        }
+        if beyond {
+            self.reached.note(boundary.index() + 1)?;
+            let mut memory = self.shared.memory.lock();
+            memory.written = memory.written.max(boundary.index() + 1);
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// The place of a stored entry, if there is one at the index.
+    fn read_stored(&self, index: u64) -> io::Result<Option<LogId>> {
+        match self.disk.get(&record::entry_key(index, 0))? {
+            None => Ok(None),
+            Some(_) => self.read_one(index).map(|entry| Some(entry.log_id)),
+        }
+    }
+}
+
+fn copy(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), error.to_string())
+}

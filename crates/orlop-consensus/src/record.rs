@@ -1,0 +1,420 @@
+//! What lies on disk: keys, records, and the messages in them.
+//!
+//! Everything is kept as records under keys of one ordered store: `e`, the index and the part's number (both big-endian)
+//! for a part of a log entry; `m` and a word for the rest. A record is
+//!
+//! ```text
+//! version (1 byte) · crc32 of key and what follows (4, little-endian) · number of parts (2, little-endian) · bytes
+//! ```
+//!
+//! An entry is cut into parts of [`PART_BYTES`], because the store keeps large values in files that it never syncs. The
+//! bytes are protobuf, so that fields can be added and a reader skips those it does not know; golden bytes in the tests
+//! hold the form in place. None of it is a type of openraft, whose shape changes from release to release.
+
+use crate::types::{self, Command, Payload};
+use bytes::Bytes;
+use openraft::impls::BasicNode;
+use prost::Message;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The version of records that is written, and the newest that is read.
+pub(crate) const VERSION: u8 = 1;
+/// The most bytes of an entry in one record. A page of the store holds up to some twenty records, and pages of 128 KiB and
+/// more go to files of their own.
+pub(crate) const PART_BYTES: usize = 4096;
+const HEAD_BYTES: usize = 7;
+
+/// Keys of records that are no entries.
+pub(crate) const VOTE: &[u8] = b"mvote";
+/// How far the log was known to be committed, at least.
+pub(crate) const COMMITTED: &[u8] = b"mcommitted";
+/// The last entry that was removed from the log's beginning.
+pub(crate) const PURGED: &[u8] = b"mpurged";
+
+/// Why a record or a message in it cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unreadable {
+    /// It was written by a newer version of Orlop.
+    #[error("written in format {0}, and this version of Orlop knows formats up to {VERSION}")]
+    Newer(u8),
+    /// It is not what was written.
+    #[error("{0}")]
+    Damaged(String),
+}
+
+fn damaged(problem: impl Into<String>) -> Unreadable {
+    Unreadable::Damaged(problem.into())
+}
+
+pub(crate) fn entry_key(index: u64, part: u16) -> Vec<u8> {
+    let mut key = Vec::with_capacity(11);
+    key.push(b'e');
+    key.extend_from_slice(&index.to_be_bytes());
+    key.extend_from_slice(&part.to_be_bytes());
+    key
+}
+
+/// The index and the part's number, if it is a key of an entry.
+pub(crate) fn parse_entry_key(key: &[u8]) -> Option<(u64, u16)> {
+    let (tag, rest) = key.split_first()?;
+    let (index, part) = rest.split_first_chunk::<8>()?;
+    let part: &[u8; 2] = part.try_into().ok()?;
+    (*tag == b'e').then(|| (u64::from_be_bytes(*index), u16::from_be_bytes(*part)))
+}
+
+fn checksum(key: &[u8], rest: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(key);
+    crc.update(rest);
+    crc.finalize()
+}
+
+fn frame(key: &[u8], parts: u16, bytes: &[u8]) -> Vec<u8> {
+    let mut record = Vec::with_capacity(HEAD_BYTES + bytes.len());
+    record.push(VERSION);
+    record.extend_from_slice(&[0; 4]);
+    record.extend_from_slice(&parts.to_le_bytes());
+    record.extend_from_slice(bytes);
+    let crc = checksum(key, &record[5..]);
+    record[1..5].copy_from_slice(&crc.to_le_bytes());
+    record
+}
+
+fn unframe<'a>(key: &[u8], record: &'a [u8]) -> Result<(u16, &'a [u8]), Unreadable> {
+    let (Some((version, rest)), true) = (record.split_first(), record.len() >= HEAD_BYTES) else {
+        return Err(damaged(format!("a record of {} bytes is too short", record.len())));
+    };
+    let (crc, rest) = rest.split_first_chunk::<4>().ok_or_else(|| damaged("a record is too short"))?;
+    if checksum(key, rest) != u32::from_le_bytes(*crc) {
+        return Err(damaged("the checksum of a record is wrong"));
+    }
+    if *version != VERSION {
+        return Err(if *version > VERSION { Unreadable::Newer(*version) } else { damaged("a record has version 0") });
+    }
+    let (parts, bytes) = rest.split_first_chunk::<2>().ok_or_else(|| damaged("a record is too short"))?;
+    Ok((u16::from_le_bytes(*parts), bytes))
+}
+
+/// The records of an entry, as keys and values.
+pub(crate) fn encode_entry(entry: &types::Entry) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let bytes = Entry::from(entry).encode_to_vec();
+    let index = entry.log_id.index();
+    let chunks: Vec<&[u8]> = if bytes.is_empty() { vec![&[]] } else { bytes.chunks(PART_BYTES).collect() };
+    let parts = u16::try_from(chunks.len()).unwrap_or(u16::MAX);
+    (0..parts)
+        .zip(chunks)
+        .map(|(part, chunk)| {
+            let key = entry_key(index, part);
+            let record = frame(&key, parts, chunk);
+            (key, record)
+        })
+        .collect()
+}
+
+/// The entry at an index from the records of its parts, in order.
+pub(crate) fn decode_entry<R: AsRef<[u8]>>(index: u64, parts: &[(u16, R)]) -> Result<types::Entry, Unreadable> {
+    let mut bytes = Vec::new();
+    for (place, (part, record)) in parts.iter().enumerate() {
+        let (count, chunk) = unframe(&entry_key(index, *part), record.as_ref())?;
+        if place != usize::from(*part) || usize::from(count) != parts.len() {
+            return Err(damaged(format!("entry {index} has {} of {count} parts", parts.len())));
+        }
+        bytes.extend_from_slice(chunk);
+    }
+    let entry = Entry::decode(Bytes::from(bytes)).map_err(|e| damaged(format!("entry {index}: {e}")))?;
+    entry.at(index)
+}
+
+pub(crate) fn encode_vote(vote: &types::Vote) -> Vec<u8> {
+    let message = Vote { term: vote.leader_id.term, member: vote.leader_id.node_id, committed: vote.committed };
+    frame(VOTE, 1, &message.encode_to_vec())
+}
+
+pub(crate) fn decode_vote(record: &[u8]) -> Result<types::Vote, Unreadable> {
+    let vote = Vote::decode(unframe(VOTE, record)?.1).map_err(|e| damaged(format!("the vote: {e}")))?;
+    let leader_id = openraft::impls::leader_id_adv::LeaderId { term: vote.term, node_id: vote.member };
+    Ok(types::Vote { leader_id, committed: vote.committed })
+}
+
+/// A record of a place in the log, under one of the keys above.
+pub(crate) fn encode_log_id(key: &[u8], log_id: &types::LogId) -> Vec<u8> {
+    frame(key, 1, &LogId::from(log_id).encode_to_vec())
+}
+
+pub(crate) fn decode_log_id(key: &[u8], record: &[u8]) -> Result<types::LogId, Unreadable> {
+    let log_id = LogId::decode(unframe(key, record)?.1).map_err(|e| damaged(format!("a place in the log: {e}")))?;
+    Ok(log_id.into())
+}
+
+/// What a snapshot file says of itself before the state: protobuf.
+pub(crate) fn encode_snapshot_head(meta: &types::SnapshotMeta, payload: &[u8]) -> Vec<u8> {
+    SnapshotHead {
+        last: meta.last_log_id.as_ref().map(LogId::from),
+        membership_at: meta.last_membership.log_id().as_ref().map(LogId::from),
+        membership: Some(meta.last_membership.membership().into()),
+        payload_bytes: payload.len() as u64,
+        payload_crc: crc32fast::hash(payload),
+    }
+    .encode_to_vec()
+}
+
+/// The snapshot's place, and the length and checksum of the state that follows.
+pub(crate) fn decode_snapshot_head(bytes: &[u8]) -> Result<(types::SnapshotMeta, u64, u32), Unreadable> {
+    let head = SnapshotHead::decode(bytes).map_err(|e| damaged(format!("its head: {e}")))?;
+    let membership = head.membership.ok_or_else(|| damaged("it names no members"))?.read()?;
+    let meta = types::SnapshotMeta {
+        last_log_id: head.last.map(Into::into),
+        last_membership: types::StoredMembership::new(head.membership_at.map(Into::into), membership),
+    };
+    Ok((meta, head.payload_bytes, head.payload_crc))
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Entry {
+    #[prost(uint64, tag = "1")]
+    term: u64,
+    #[prost(uint64, tag = "2")]
+    leader: u64,
+    #[prost(oneof = "Kind", tags = "3, 4")]
+    kind: Option<Kind>,
+}
+
+/// Unset: an entry that a new leader begins its term with.
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Kind {
+    #[prost(bytes = "bytes", tag = "3")]
+    Command(Bytes),
+    #[prost(message, tag = "4")]
+    Membership(Membership),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Membership {
+    /// More than one while the members change.
+    #[prost(message, repeated, tag = "1")]
+    configs: Vec<Voters>,
+    #[prost(message, repeated, tag = "2")]
+    members: Vec<Member>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Voters {
+    #[prost(uint64, repeated, tag = "1")]
+    members: Vec<u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Member {
+    #[prost(uint64, tag = "1")]
+    id: u64,
+    #[prost(string, tag = "2")]
+    address: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Vote {
+    #[prost(uint64, tag = "1")]
+    term: u64,
+    #[prost(uint64, tag = "2")]
+    member: u64,
+    #[prost(bool, tag = "3")]
+    committed: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LogId {
+    #[prost(uint64, tag = "1")]
+    term: u64,
+    #[prost(uint64, tag = "2")]
+    leader: u64,
+    #[prost(uint64, tag = "3")]
+    index: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SnapshotHead {
+    #[prost(message, optional, tag = "1")]
+    last: Option<LogId>,
+    #[prost(message, optional, tag = "2")]
+    membership_at: Option<LogId>,
+    #[prost(message, optional, tag = "3")]
+    membership: Option<Membership>,
+    #[prost(uint64, tag = "4")]
+    payload_bytes: u64,
+    #[prost(fixed32, tag = "5")]
+    payload_crc: u32,
+}
+
+impl From<&types::LogId> for LogId {
+    fn from(log_id: &types::LogId) -> Self {
+        let leader = log_id.committed_leader_id();
+        Self { term: leader.term, leader: leader.node_id, index: log_id.index() }
+    }
+}
+
+impl From<LogId> for types::LogId {
+    fn from(log_id: LogId) -> Self {
+        types::log_id(log_id.term, log_id.leader, log_id.index)
+    }
+}
+
+impl From<&types::Membership> for Membership {
+    fn from(membership: &types::Membership) -> Self {
+        let voters = |set: &BTreeSet<u64>| Voters { members: set.iter().copied().collect() };
+        Self {
+            configs: membership.get_joint_config().iter().map(voters).collect(),
+            members: membership.nodes().map(|(id, node)| Member { id: *id, address: node.addr.clone() }).collect(),
+        }
+    }
+}
+
+impl Membership {
+    fn read(self) -> Result<types::Membership, Unreadable> {
+        let nodes: BTreeMap<u64, BasicNode> =
+            self.members.into_iter().map(|m| (m.id, BasicNode { addr: m.address })).collect();
+        let configs: Vec<BTreeSet<u64>> =
+            self.configs.into_iter().map(|voters| voters.members.into_iter().collect()).collect();
+        if configs.is_empty() && nodes.is_empty() {
+            return Ok(types::Membership::default());
+        }
+        types::Membership::new(configs, nodes).map_err(|e| damaged(format!("the members: {e}")))
+    }
+}
+
+impl From<&types::Entry> for Entry {
+    fn from(entry: &types::Entry) -> Self {
+        let leader = entry.log_id.committed_leader_id();
+        let kind = match &entry.payload {
+            Payload::Blank => None,
+            Payload::Normal(Command(bytes)) => Some(Kind::Command(bytes.clone())),
+            Payload::Membership(membership) => Some(Kind::Membership(membership.into())),
+        };
+        Self { term: leader.term, leader: leader.node_id, kind }
+    }
+}
+
+impl Entry {
+    fn at(self, index: u64) -> Result<types::Entry, Unreadable> {
+        let payload = match self.kind {
+            None => Payload::Blank,
+            Some(Kind::Command(bytes)) => Payload::Normal(Command(bytes)),
+            Some(Kind::Membership(membership)) => Payload::Membership(membership.read()?),
+        };
+        Ok(types::Entry { log_id: types::log_id(self.term, self.leader, index), payload })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Command, StoredMembership, log_id};
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn membership() -> types::Membership {
+        let nodes =
+            [1, 2].map(|id| (id, BasicNode { addr: format!("m{id}:7") })).into_iter().collect::<BTreeMap<_, _>>();
+        types::Membership::new(vec![[1].into(), [1, 2].into()], nodes).unwrap()
+    }
+
+    type Record = (Vec<u8>, Vec<u8>);
+
+    fn records() -> Vec<(&'static str, Vec<Record>)> {
+        let entry = |payload| types::Entry { log_id: log_id(3, 2, 0x0102), payload };
+        let place = log_id(9, 1, 300);
+        vec![
+            ("a blank entry", encode_entry(&entry(Payload::Blank))),
+            ("a command", encode_entry(&entry(Payload::Normal(Command(Bytes::from_static(b"hello")))))),
+            ("members", encode_entry(&entry(Payload::Membership(membership())))),
+            ("a vote", vec![(VOTE.to_vec(), encode_vote(&types::Vote::new_committed(5, 1)))]),
+            ("a commit mark", vec![(COMMITTED.to_vec(), encode_log_id(COMMITTED, &place))]),
+            ("a purge mark", vec![(PURGED.to_vec(), encode_log_id(PURGED, &place))]),
+        ]
+    }
+
+    /// What is on the disks of clusters: these bytes must be read for ever.
+    const GOLDEN: [(&str, &str, &str); 6] = [
+        ("a blank entry", "6500000000000001020000", "01e93ff227010008031002"),
+        ("a command", "6500000000000001020000", "01d01e38920100080310021a0568656c6c6f"),
+        (
+            "members",
+            "6500000000000001020000",
+            "01644f2bba010008031002221f0a030a01010a040a0201021208080112046d313a371208080212046d323a37",
+        ),
+        ("a vote", "6d766f7465", "01a5c378eb0100080510011801"),
+        ("a commit mark", "6d636f6d6d6974746564", "013e93f51301000809100118ac02"),
+        ("a purge mark", "6d707572676564", "013dca83ee01000809100118ac02"),
+    ];
+
+    #[test]
+    fn records_have_these_bytes() {
+        let found: Vec<(&str, String, String)> =
+            records().into_iter().map(|(name, pairs)| (name, hex(&pairs[0].0), hex(&pairs[0].1))).collect();
+        let golden: Vec<(&str, String, String)> =
+            GOLDEN.iter().map(|(name, key, value)| (*name, (*key).to_owned(), (*value).to_owned())).collect();
+        assert_eq!(found, golden, "{found:#?}");
+    }
+
+    #[test]
+    fn records_are_read_back() {
+        for (name, pairs) in records() {
+            let (key, record) = &pairs[0];
+            match name {
+                "a vote" => assert_eq!(decode_vote(record), Ok(types::Vote::new_committed(5, 1))),
+                "a commit mark" | "a purge mark" => assert_eq!(decode_log_id(key, record), Ok(log_id(9, 1, 300))),
+                _ => {
+                    let entry = decode_entry(0x0102, &[(0, record)]).unwrap();
+                    assert_eq!(encode_entry(&entry), pairs, "{name}");
+                }
+            }
+            assert_eq!(parse_entry_key(key), key.starts_with(b"e").then_some((0x0102, 0)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_record_with_any_bit_changed_or_any_end_cut_is_damaged() {
+        let (key, record) = records().remove(1).1.remove(0);
+        for bit in 0..record.len() * 8 {
+            let mut torn = record.clone();
+            torn[bit / 8] ^= 1 << (bit % 8);
+            let refused = unframe(&key, &torn).map(|(parts, _)| parts);
+            if bit < 8 {
+                assert!(refused.is_err(), "bit {bit}");
+            } else {
+                assert!(matches!(refused, Err(Unreadable::Damaged(_))), "bit {bit}");
+            }
+        }
+        for length in 0..record.len() {
+            assert!(matches!(unframe(&key, &record[..length]), Err(Unreadable::Damaged(_))), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn fields_that_a_later_version_adds_are_survived() {
+        let mut bytes =
+            Entry { term: 3, leader: 2, kind: Some(Kind::Command(Bytes::from_static(b"x"))) }.encode_to_vec();
+        // Field 15, a string.
+        bytes.extend_from_slice(&[0x7a, 3, b'n', b'e', b'w']);
+        let key = entry_key(8, 0);
+        let entry = decode_entry(8, &[(0, frame(&key, 1, &bytes))]).unwrap();
+        assert_eq!(entry.payload, Payload::Normal(Command(Bytes::from_static(b"x"))));
+    }
+
+    #[test]
+    fn the_head_of_a_snapshot_has_these_bytes_and_is_read_back() {
+        let meta = types::SnapshotMeta {
+            last_log_id: Some(log_id(3, 2, 77)),
+            last_membership: StoredMembership::new(Some(log_id(1, 1, 5)), membership()),
+        };
+        let head = encode_snapshot_head(&meta, b"state");
+        assert_eq!(
+            hex(&head),
+            "0a0608031002184d12060801100118051a1f0a030a01010a040a0201021208080112046d313a371208080212046d323a3720052dfbd293a3"
+        );
+        assert_eq!(decode_snapshot_head(&head), Ok((meta, 5, crc32fast::hash(b"state"))));
+        let empty = types::SnapshotMeta::default();
+        assert_eq!(decode_snapshot_head(&encode_snapshot_head(&empty, b"")), Ok((empty, 0, 0)));
+    }
+}

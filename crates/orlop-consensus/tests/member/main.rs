@@ -1,0 +1,9 @@
+//! Members on real disks, through the public surface only.
+
+#![expect(clippy::unwrap_used, reason = "a test that assumes wrongly fails, as it should, also in what tests share")]
+
+mod crash;
+mod damage;
+mod idle;
+mod life;
+mod list;

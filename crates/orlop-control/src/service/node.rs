@@ -1,0 +1,138 @@
+//! What nodes say.
+
+use crate::control::Control;
+use crate::service::{Answers, parsed, required};
+use crate::status;
+use futures::StreamExt;
+use orlop_model::{Cpu, Generation, Memory, NodeId, Timestamp, limit};
+use orlop_proto::cluster::v1 as cluster;
+use orlop_proto::node::v1 as pb;
+use orlop_proto::{InvalidWire, Within, labels_of};
+use orlop_state::command::{EventRecord, RecordEvents, RegisterNode, ReplicaReport, ReportReplicas};
+use orlop_state::limit::{RECORDS_MAX, REPORTS_MAX};
+use orlop_state::{Answer, Kind};
+use std::time::Duration;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// How long an agent that opens a session may take to say which.
+const FIRST_FRAME: Duration = Duration::from_secs(10);
+
+pub(crate) struct Service(pub(crate) Control);
+
+#[tonic::async_trait]
+impl pb::node_service_server::NodeService for Service {
+    type AttendStream = Answers<pb::SessionInvitation>;
+    type OpenSessionStream = Answers<pb::SessionFrame>;
+
+    async fn register(&self, request: Request<pb::RegisterRequest>) -> Result<Response<pb::RegisterResponse>, Status> {
+        let node = register_node(request.into_inner())?;
+        let id = node.node;
+        match self.0.submit(Kind::RegisterNode(node)).await? {
+            (revision, Answer::Registered { subnet }) => {
+                self.0.expect(id);
+                let cluster = self.0.machine.read(|state| state.cluster());
+                Ok(Response::new(pb::RegisterResponse {
+                    cluster: cluster.map(|id| id.to_string()).unwrap_or_default(),
+                    subnet: subnet.to_string(),
+                    revision: revision.0,
+                }))
+            }
+            (_, answer) => Err(status::unexpected(&answer)),
+        }
+    }
+
+    async fn report(&self, request: Request<pb::ReportRequest>) -> Result<Response<pb::ReportResponse>, Status> {
+        let request = request.into_inner();
+        at_most("replicas", request.replicas.len(), REPORTS_MAX)?;
+        let reports = request.replicas.into_iter().enumerate();
+        let reports = reports.map(|(i, report)| replica_report(report).within(&format!("replicas[{i}]")));
+        let report = ReportReplicas {
+            node: parsed("node", &request.node)?,
+            reports: reports.collect::<Result<_, InvalidWire>>()?,
+        };
+        match self.0.submit(Kind::ReportReplicas(report)).await? {
+            (revision, Answer::Reported { unknown, stale }) => Ok(Response::new(pb::ReportResponse {
+                revision: revision.0,
+                unknown: unknown.iter().map(ToString::to_string).collect(),
+                stale: stale.iter().map(ToString::to_string).collect(),
+            })),
+            (_, answer) => Err(status::unexpected(&answer)),
+        }
+    }
+
+    async fn record_events(
+        &self,
+        request: Request<pb::RecordEventsRequest>,
+    ) -> Result<Response<pb::RecordEventsResponse>, Status> {
+        let events = request.into_inner().events;
+        at_most("events", events.len(), RECORDS_MAX)?;
+        let events = events.into_iter().enumerate();
+        let events = events.map(|(i, event)| event_record(event).within(&format!("events[{i}]")));
+        let events = RecordEvents { events: events.collect::<Result<_, InvalidWire>>()? };
+        if !events.events.is_empty() {
+            self.0.submit(Kind::RecordEvents(events)).await?;
+        }
+        Ok(Response::new(pb::RecordEventsResponse {}))
+    }
+
+    async fn attend(&self, request: Request<pb::AttendRequest>) -> Result<Response<Self::AttendStream>, Status> {
+        let node: NodeId = parsed("node", &request.into_inner().node)?;
+        let (presence, invitations) = self.0.attend(node).await?;
+        let invitations = ReceiverStream::new(invitations).map(move |invitation| {
+            // The presence lives as long as the stream.
+            let _ = &presence;
+            invitation
+        });
+        Ok(Response::new(Box::pin(invitations.take_until(self.0.stop.clone().cancelled_owned()))))
+    }
+
+    async fn open_session(
+        &self,
+        request: Request<Streaming<pb::SessionFrame>>,
+    ) -> Result<Response<Self::OpenSessionStream>, Status> {
+        let accepting = tokio::time::timeout(FIRST_FRAME, self.0.sessions.accept(request.into_inner())).await;
+        let frames = accepting.map_err(|_| Status::deadline_exceeded("the first frame did not come in time"))??;
+        Ok(Response::new(Box::pin(frames.take_until(self.0.stop.clone().cancelled_owned()))))
+    }
+}
+
+fn at_most(field: &str, found: usize, max: usize) -> Result<(), InvalidWire> {
+    if found <= max {
+        Ok(())
+    } else {
+        Err(InvalidWire::new(field, format!("found {found} items; expected at most {max}")))
+    }
+}
+
+fn register_node(wire: pb::RegisterRequest) -> Result<RegisterNode, InvalidWire> {
+    if wire.version.len() > limit::WORD_BYTES_MAX {
+        return Err(InvalidWire::new("version", "is too long"));
+    }
+    Ok(RegisterNode {
+        node: parsed("id", &wire.id)?,
+        name: parsed("name", &wire.name)?,
+        cpu: Cpu(wire.cpu_millis),
+        memory: Memory(wire.memory_bytes),
+        labels: labels_of(wire.labels).within("labels")?,
+        version: wire.version,
+    })
+}
+
+fn replica_report(wire: pb::ReplicaReport) -> Result<ReplicaReport, InvalidWire> {
+    Ok(ReplicaReport {
+        replica: parsed("replica", &wire.replica)?,
+        generation: Generation(wire.generation),
+        status: required("status", wire.status)?,
+    })
+}
+
+fn event_record(wire: pb::EventRecord) -> Result<EventRecord, InvalidWire> {
+    let level = cluster::Level::try_from(wire.level).unwrap_or(cluster::Level::Unspecified);
+    Ok(EventRecord {
+        at: Timestamp(wire.at_ms),
+        level: level.try_into().within("level")?,
+        subject: required("subject", wire.subject)?,
+        reason: required("reason", wire.reason)?,
+    })
+}

@@ -1,0 +1,78 @@
+//! Views, pushed as they change.
+
+use crate::control::Control;
+use crate::hub::{Cursor, Update};
+use crate::service::{Answers, parsed_if_set, required};
+use crate::status;
+use orlop_model::{ClusterId, Revision};
+use orlop_proto::watch::v1 as pb;
+use tokio::sync::OwnedSemaphorePermit;
+use tonic::{Request, Response, Status};
+
+/// About the largest message; an update that has more goes out in parts.
+const PART_BYTES_MAX: usize = 1 << 20;
+
+pub(crate) struct Service(pub(crate) Control);
+
+/// One open watch.
+struct Watcher {
+    control: Control,
+    cursor: Cursor,
+    bell: tokio::sync::watch::Receiver<u64>,
+    update: Option<Update>,
+    ended: bool,
+    _open: OwnedSemaphorePermit,
+}
+
+#[tonic::async_trait]
+impl pb::watch_service_server::WatchService for Service {
+    type WatchStream = Answers<pb::WatchResponse>;
+
+    async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let request = request.into_inner();
+        let view = required("view", request.view)?;
+        let seen: Option<ClusterId> = parsed_if_set("cluster", &request.cluster)?;
+        let own = self.0.machine.read(|state| state.cluster());
+        let since = Some(Revision(request.since)).filter(|_| seen.is_some() && seen == own);
+        let full = || Status::resource_exhausted("too many watches are open; end some, or try later");
+        let watcher = Watcher {
+            control: self.0.clone(),
+            cursor: Cursor::new(view, since),
+            bell: self.0.machine.bell(),
+            update: None,
+            ended: false,
+            _open: self.0.watchers.clone().try_acquire_owned().map_err(|_| full())?,
+        };
+        let responses = futures::stream::unfold(watcher, |mut watcher| async move {
+            let response = watcher.next().await?;
+            Some((response, watcher))
+        });
+        Ok(Response::new(Box::pin(responses)))
+    }
+}
+
+impl Watcher {
+    /// The next message, made when there is room for it: who reads slowly gets fewer, larger ones.
+    async fn next(&mut self) -> Option<Result<pb::WatchResponse, Status>> {
+        while !self.ended {
+            if let Some(part) = self.update.as_mut().and_then(|update| update.part(PART_BYTES_MAX)) {
+                return Some(Ok(part));
+            }
+            // Marked before looking, so that what is applied in between rings again.
+            self.bell.borrow_and_update();
+            self.update = self.control.machine.advance(&mut self.cursor);
+            if self.update.is_some() {
+                continue;
+            }
+            let changed = tokio::select! {
+                changed = self.bell.changed() => changed.is_ok(),
+                () = self.control.stop.cancelled() => false,
+            };
+            if !changed {
+                self.ended = true;
+                return Some(Err(status::stopping()));
+            }
+        }
+        None
+    }
+}

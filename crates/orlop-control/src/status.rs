@@ -1,0 +1,34 @@
+//! What goes wrong, as gRPC statuses: the one place where they are chosen.
+
+use orlop_consensus::SubmitError;
+use orlop_state::{Answer, Refusal, RefusalKind};
+use tonic::{Code, Status};
+
+pub(crate) fn of_refusal(refusal: Refusal) -> Status {
+    let code = match refusal.kind {
+        RefusalKind::NotFound => Code::NotFound,
+        RefusalKind::Conflict => Code::Aborted,
+        RefusalKind::Precondition => Code::FailedPrecondition,
+        RefusalKind::Invalid => Code::InvalidArgument,
+        RefusalKind::Exhausted => Code::ResourceExhausted,
+    };
+    Status::new(code, refusal.reason.message)
+}
+
+pub(crate) fn of_submit(error: SubmitError) -> Status {
+    let message = error.to_string();
+    match error {
+        SubmitError::NotLeader { .. } | SubmitError::ShuttingDown => Status::unavailable(message),
+        SubmitError::TooLarge { .. } => Status::resource_exhausted(message),
+        _ => Status::internal(message),
+    }
+}
+
+/// An answer that does not fit its command, which is a defect.
+pub(crate) fn unexpected(answer: &Answer) -> Status {
+    Status::internal(format!("the state machine answered something else than it was asked: {answer:?}"))
+}
+
+pub(crate) fn stopping() -> Status {
+    Status::unavailable("the control plane is stopping; connect again")
+}

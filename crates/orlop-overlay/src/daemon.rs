@@ -1,0 +1,317 @@
+//! The one owner of the node's addresses. Requests, changes of the mesh view and a timer come in; each is dealt with
+//! before the next, so that no two changes of the kernel ever meet.
+
+use crate::network::{Network, NetworkError};
+use ipnet::Ipv4Net;
+use orlop_model::{ReplicaId, Timestamp};
+use orlop_overlay_core::{
+    Addresses, Desired, Instance, InvalidSubnet, NoFreeAddress, Observed, Subnet, plan_node, plan_replica,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+/// How often everything is looked at, to mend what somebody broke.
+const PASS: Duration = Duration::from_secs(60);
+
+/// A replica's place on the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attachment {
+    pub(crate) replica: ReplicaId,
+    pub(crate) namespace: PathBuf,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) gateway: Ipv4Addr,
+    pub(crate) prefix_length: u8,
+}
+
+/// Why a replica was not attached or detached.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The node is not in the mesh view yet.
+    #[error("the node {node} has no subnet yet: its agent has not registered, or the control plane cannot be reached")]
+    NoSubnet {
+        /// The node's name.
+        node: String,
+    },
+    /// The subnet that the node was given cannot be used.
+    #[error(transparent)]
+    InvalidSubnet(#[from] InvalidSubnet),
+    /// The node was given another subnet while replicas live in the old one.
+    #[error(
+        "the node's subnet changed from {old} to {new} while {attached} replicas are attached in {old}; \
+         stop the replicas of this node first"
+    )]
+    SubnetChanged {
+        /// Where replicas live.
+        old: Ipv4Net,
+        /// What the mesh view says.
+        new: Ipv4Net,
+        /// How many replicas live there.
+        attached: usize,
+    },
+    /// The subnet is full.
+    #[error(transparent)]
+    Full(#[from] NoFreeAddress),
+    /// The kernel refused.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The daemon is ending.
+    #[error("the overlay daemon is stopping")]
+    Stopping,
+}
+
+/// What is asked of the daemon.
+pub(crate) enum Request {
+    Attach(ReplicaId, oneshot::Sender<Result<Attachment, AttachError>>),
+    Detach(ReplicaId, oneshot::Sender<Result<(), AttachError>>),
+    List(oneshot::Sender<Vec<Attachment>>),
+}
+
+enum Event {
+    Request(Request),
+    SubnetChanged,
+    Pass,
+    Stop,
+}
+
+/// What outlives the daemon beside the kernel: the addresses that rest. When this is lost, an address may come back
+/// early; nothing else.
+#[derive(Debug, Serialize, Deserialize)]
+struct Memory {
+    resting: BTreeMap<Ipv4Addr, u64>,
+    last: Ipv4Addr,
+}
+
+pub(crate) struct Daemon {
+    pub(crate) instance: Instance,
+    pub(crate) node: String,
+    pub(crate) network: Network,
+    pub(crate) memory: PathBuf,
+    /// What the mesh view says.
+    pub(crate) subnet: watch::Receiver<Option<Ipv4Net>>,
+    /// `None` until the node has a subnet.
+    pub(crate) addresses: Option<Addresses>,
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+impl Daemon {
+    /// Works until `stop`; leaves everything in place.
+    pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Request>, stop: CancellationToken) {
+        if let Err(error) = self.find_again().await {
+            tracing::error!(error = %chain(&error), "could not read what an earlier overlay daemon left");
+        }
+        let mut timer = tokio::time::interval_at(tokio::time::Instant::now() + PASS, PASS);
+        self.take_subnet();
+        self.pass().await;
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = stop.cancelled() => Event::Stop,
+                Some(request) = requests.recv() => Event::Request(request),
+                Ok(()) = self.subnet.changed() => Event::SubnetChanged,
+                _ = timer.tick() => Event::Pass,
+            };
+            match event {
+                Event::Stop => break,
+                Event::Request(request) => self.answer(request).await,
+                Event::SubnetChanged => {
+                    if self.take_subnet() {
+                        self.pass().await;
+                    }
+                }
+                Event::Pass => self.pass().await,
+            }
+        }
+    }
+
+    async fn answer(&mut self, request: Request) {
+        // Who asked may be gone; what was done stays done.
+        match request {
+            Request::Attach(replica, answer) => {
+                let attached = self.attach(replica).await;
+                if let Err(error) = &attached {
+                    tracing::warn!(%replica, error = %chain(error), "could not attach");
+                }
+                let _ = answer.send(attached);
+            }
+            Request::Detach(replica, answer) => {
+                let detached = self.detach(replica).await;
+                if let Err(error) = &detached {
+                    tracing::warn!(%replica, error = %chain(error), "could not detach");
+                }
+                let _ = answer.send(detached);
+            }
+            Request::List(answer) => {
+                let held = self.addresses.iter().flat_map(|addresses| {
+                    addresses.held().iter().map(|(r, a)| self.attachment(addresses.subnet(), *r, *a))
+                });
+                let _ = answer.send(held.collect());
+            }
+        }
+    }
+
+    fn attachment(&self, subnet: Subnet, replica: ReplicaId, address: Ipv4Addr) -> Attachment {
+        Attachment {
+            replica,
+            namespace: self.network.namespace_path(replica),
+            address,
+            gateway: subnet.gateway(),
+            prefix_length: subnet.net().prefix_len(),
+        }
+    }
+
+    fn desired(&self, addresses: &Addresses) -> Desired {
+        Desired { instance: self.instance.clone(), subnet: addresses.subnet(), replicas: addresses.held().clone() }
+    }
+
+    /// Takes up what is in the kernel: the bridge knows the subnet, each namespace its address.
+    async fn find_again(&mut self) -> Result<(), NetworkError> {
+        let replicas = self.network.replicas()?;
+        let Some(bridge) = self.network.bridge().await? else { return Ok(()) };
+        let Some(subnet) = bridge.addresses.first().and_then(|net| Subnet::new(*net).ok()) else { return Ok(()) };
+        let mut addresses = Addresses::new(subnet);
+        let mut incomplete = BTreeSet::new();
+        for replica in replicas {
+            // A namespace that cannot be entered is what a daemon left that died while making it.
+            let inside = self.network.observe_inside(replica).await.unwrap_or_default();
+            let found = inside.eth0.iter().flat_map(|eth0| eth0.addresses.iter()).next();
+            if !found.is_some_and(|net| addresses.adopt(replica, net.addr())) {
+                incomplete.insert(replica);
+            }
+        }
+        if let Some(memory) = std::fs::read(&self.memory).ok().and_then(|b| serde_json::from_slice::<Memory>(&b).ok()) {
+            addresses.remember(memory.resting.into_iter().map(|(a, at)| (a, Timestamp(at))), memory.last);
+        }
+        tracing::info!(subnet = %subnet.net(), replicas = addresses.held().len(), ?incomplete, "found attachments");
+        self.addresses = Some(addresses);
+        Ok(())
+    }
+
+    /// Takes up the subnet that the mesh view gives. Answers whether it is new.
+    fn take_subnet(&mut self) -> bool {
+        let Some(given) = *self.subnet.borrow_and_update() else { return false };
+        let current = self.addresses.as_ref().map(|addresses| (addresses.subnet(), addresses.held().len()));
+        match (Subnet::new(given), current) {
+            (Err(error), _) => {
+                tracing::error!(%error, "the mesh view gives this node a subnet that cannot be used");
+                false
+            }
+            (Ok(subnet), Some((old, _))) if old == subnet => false,
+            (Ok(subnet), Some((old, attached))) if attached > 0 => {
+                let (old, new) = (old.net(), subnet.net());
+                tracing::error!("{}", AttachError::SubnetChanged { old, new, attached });
+                false
+            }
+            (Ok(subnet), _) => {
+                tracing::info!(subnet = %subnet.net(), "this node's subnet");
+                self.addresses = Some(Addresses::new(subnet));
+                true
+            }
+        }
+    }
+
+    /// Refuses new replicas while the mesh view wants another subnet than the one that others live in.
+    fn check_subnet(&self) -> Result<(), AttachError> {
+        let Some(given) = *self.subnet.borrow() else { return Ok(()) };
+        let subnet = Subnet::new(given)?;
+        match &self.addresses {
+            Some(addresses) if addresses.subnet() != subnet => Err(AttachError::SubnetChanged {
+                old: addresses.subnet().net(),
+                new: subnet.net(),
+                attached: addresses.held().len(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    async fn attach(&mut self, replica: ReplicaId) -> Result<Attachment, AttachError> {
+        let no_subnet = || AttachError::NoSubnet { node: self.node.clone() };
+        let known = self.addresses.as_ref().ok_or_else(no_subnet)?.held().contains_key(&replica);
+        if !known {
+            self.check_subnet()?;
+        }
+        let node = self.node.clone();
+        let addresses = self.addresses.as_mut().ok_or(AttachError::NoSubnet { node })?;
+        let address = addresses.attach(replica, now())?;
+        let subnet = addresses.subnet();
+        if let Err(error) = self.mend_replica(replica).await {
+            // The address stays the replica's: part of it may be in the kernel, and the next try goes on from there.
+            // What all replicas share may be what is missing.
+            self.pass_node().await;
+            return Err(error.into());
+        }
+        Ok(self.attachment(subnet, replica, address))
+    }
+
+    async fn mend_replica(&self, replica: ReplicaId) -> Result<(), NetworkError> {
+        let Some(desired) = self.addresses.as_ref().map(|addresses| self.desired(addresses)) else { return Ok(()) };
+        let mut observed = Observed::default();
+        self.network.observe_replica(&mut observed, replica).await?;
+        for step in plan_replica(&desired, &observed, replica) {
+            tracing::debug!(%replica, ?step, "step");
+            self.network.execute(&desired, &step).await?;
+        }
+        Ok(())
+    }
+
+    async fn detach(&mut self, replica: ReplicaId) -> Result<(), AttachError> {
+        self.network.remove_replica(replica).await?;
+        let Some(addresses) = &mut self.addresses else { return Ok(()) };
+        if addresses.detach(replica, now()).is_some() {
+            self.remember();
+            if self.take_subnet() {
+                self.pass().await;
+            }
+        }
+        Ok(())
+    }
+
+    fn remember(&self) {
+        let Some((resting, last)) = self.addresses.as_ref().map(Addresses::memory) else { return };
+        let memory = Memory { resting: resting.iter().map(|(a, at)| (*a, at.0)).collect(), last };
+        let bytes = serde_json::to_vec(&memory).unwrap_or_default();
+        if let Err(error) = crate::write_whole(&self.memory, &bytes) {
+            tracing::warn!(%error, path = %self.memory.display(), "could not note which addresses rest");
+        }
+    }
+
+    /// Looks at everything and mends what is not as it should be.
+    async fn pass(&mut self) {
+        self.pass_node().await;
+        let replicas: Vec<_> = self.addresses.iter().flat_map(|a| a.held().keys().copied()).collect();
+        for replica in replicas {
+            if let Err(error) = self.mend_replica(replica).await {
+                tracing::warn!(%replica, error = %chain(&error), "could not mend a replica's network");
+            }
+        }
+    }
+
+    async fn pass_node(&self) {
+        let Some(desired) = self.addresses.as_ref().map(|addresses| self.desired(addresses)) else { return };
+        let mended = async {
+            let observed = self.network.observe_node(&desired).await?;
+            for step in plan_node(&desired, &observed) {
+                tracing::info!(?step, "step");
+                self.network.execute(&desired, &step).await?;
+            }
+            Ok::<(), NetworkError>(())
+        };
+        if let Err(error) = mended.await {
+            tracing::error!(error = %chain(&error), "could not set up the node's network");
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -1,0 +1,52 @@
+//! Which of a service's replicas count as what. Every replica is in exactly one list.
+
+use orlop_model::{Desired, Outcome, Phase, Replica, ServiceState};
+
+/// The replicas of a service that is to stay.
+#[derive(Default)]
+pub(crate) struct Roster<'a> {
+    /// Wanted, of the service's workload generation. Those that failed for good are among them: they keep their slot, and
+    /// nothing takes their place until the generation changes.
+    pub(crate) current: Vec<&'a Replica>,
+    /// Wanted, of an older generation, and not over: what a rollout replaces.
+    pub(crate) outdated: Vec<&'a Replica>,
+    /// Told to stop, and not over.
+    pub(crate) leaving: Vec<&'a Replica>,
+    /// Wanted, but gone with its node, or stopped by somebody else. Remembered until its place is taken, because the memory of it keeps the gates of
+    /// `depends` open.
+    pub(crate) lost: Vec<&'a Replica>,
+    /// Of an older generation, and over, but with files kept on the node for a look that nobody needs any more.
+    pub(crate) isolated: Vec<&'a Replica>,
+    /// Over, and nothing of it needs to be remembered.
+    pub(crate) remains: Vec<&'a Replica>,
+}
+
+impl<'a> Roster<'a> {
+    pub(crate) fn of(service: &ServiceState, replicas: &[&'a Replica]) -> Self {
+        let mut roster = Self::default();
+        for replica in replicas {
+            let current = replica.generation == service.workload_generation;
+            let list = match (replica.desired, replica.status.phase) {
+                (Desired::Stop(_), phase) if is_gone(phase) => &mut roster.remains,
+                (Desired::Stop(_), _) => &mut roster.leaving,
+                (Desired::Run, Phase::Finished(Outcome::Lost | Outcome::Stopped)) => &mut roster.lost,
+                (Desired::Run, _) if current => &mut roster.current,
+                (Desired::Run, Phase::Finished(Outcome::Failed)) => &mut roster.remains,
+                (Desired::Run, Phase::Finished(Outcome::Isolated)) => &mut roster.isolated,
+                (Desired::Run, _) => &mut roster.outdated,
+            };
+            list.push(replica);
+        }
+        roster
+    }
+}
+
+/// Is nothing of it left on its node? (Of an isolated replica, there is.)
+pub(crate) fn is_gone(phase: Phase) -> bool {
+    matches!(phase, Phase::Finished(Outcome::Stopped | Outcome::Failed | Outcome::Lost))
+}
+
+/// Did it end by itself, for good?
+pub(crate) fn has_failed(replica: &Replica) -> bool {
+    matches!(replica.status.phase, Phase::Finished(Outcome::Failed | Outcome::Isolated))
+}

@@ -1,0 +1,35 @@
+//! The edges between domain and wire, one module for each package of `proto/`.
+
+mod cluster;
+mod operator;
+mod scheduler;
+mod spec;
+mod watch;
+
+pub use cluster::labels_of;
+pub use scheduler::STEPS_MAX;
+
+/// Closed sets that are the same on both sides, but for the wire's "unspecified".
+macro_rules! enums {
+    ($($wire:ty = $domain:ty { $($variant:ident),* $(,)? })*) => {$(
+        impl From<$domain> for $wire {
+            fn from(value: $domain) -> Self {
+                match value {
+                    $(<$domain>::$variant => <$wire>::$variant,)*
+                }
+            }
+        }
+
+        impl TryFrom<$wire> for $domain {
+            type Error = crate::InvalidWire;
+
+            fn try_from(wire: $wire) -> Result<Self, crate::InvalidWire> {
+                match wire {
+                    $(<$wire>::$variant => Ok(<$domain>::$variant),)*
+                    <$wire>::Unspecified => Err(crate::InvalidWire::missing("")),
+                }
+            }
+        }
+    )*};
+}
+use enums;

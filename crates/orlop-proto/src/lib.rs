@@ -1,0 +1,44 @@
+//! The wire: generated code of `proto/`, and the one place where wire and domain types are converted.
+//!
+//! Every domain type `T` with a message has `From<&T>` for the message (writing cannot fail) and `TryFrom<Message>` for
+//! `T` with [`InvalidWire`] naming the field that was wrong. Reading checks every bound, so that a domain value never has
+//! to be checked again; unknown fields are survived, unknown members of closed sets are refused. Nothing here has
+//! behaviour.
+
+mod convert;
+mod invalid;
+
+pub use convert::{STEPS_MAX, labels_of};
+pub use invalid::{InvalidWire, Within};
+
+macro_rules! packages {
+    ($($(#[$doc:meta])* $area:ident = $package:literal;)*) => {$(
+        $(#[$doc])*
+        pub mod $area {
+            /// Generated from `proto/`; the comments there are the reference.
+            #[expect(missing_docs, reason = "generated; documented in proto/")]
+            pub mod v1 {
+                tonic::include_proto!($package);
+            }
+        }
+    )*};
+}
+
+packages! {
+    /// The objects of a cluster as views carry them.
+    cluster = "orlop.cluster.v1";
+    /// What nodes say to the control plane.
+    node = "orlop.node.v1";
+    /// What people and their tools say to the control plane.
+    operator = "orlop.operator.v1";
+    /// What the agent asks of the overlay daemon.
+    overlay = "orlop.overlay.v1";
+    /// What schedulers say to the control plane.
+    scheduler = "orlop.scheduler.v1";
+    /// An application as desired.
+    spec = "orlop.spec.v1";
+    /// What is written to disk.
+    store = "orlop.store.v1";
+    /// Views of the state, pushed as they change.
+    watch = "orlop.watch.v1";
+}

@@ -1,0 +1,119 @@
+//! What the proxy is told.
+
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the proxy is told. The defaults are those of one node on a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where HTTP is served; a loopback address. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The loopback address on which public TCP endpoints have their ports.
+    pub tcp_address: IpAddr,
+    /// The control plane's address: `unix:/path` or `http://127.0.0.1:port`.
+    pub control_plane: String,
+    /// Keeps the last routes.
+    pub data_dir: PathBuf,
+    /// How long connecting to a backend may take, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// How long a backend may take until the head of its response is there, in milliseconds.
+    pub response_timeout_ms: u64,
+    /// How long a client may take for the head of a request, and be idle between requests, in milliseconds.
+    pub client_timeout_ms: u64,
+    /// How long requests under way may take to finish when the proxy ends, in milliseconds.
+    pub drain_ms: u64,
+    /// The most connections of clients at once, HTTP and TCP together; more wait in the kernel.
+    pub connections_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            tcp_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            control_plane: "unix:/run/orlop/control.sock".to_owned(),
+            data_dir: "/var/lib/orlop/proxy".into(),
+            connect_timeout_ms: 1_000,
+            response_timeout_ms: 60_000,
+            client_timeout_ms: 30_000,
+            drain_ms: 10_000,
+            connections_max: 16_384,
+        }
+    }
+}
+
+/// What was wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidConfig {
+    /// An address that others could reach.
+    #[error(
+        "{key}: {address} is not a loopback address; until nodes have identities, every server of Orlop is reachable \
+         from its own machine only: use 127.0.0.1 or ::1"
+    )]
+    NotLoopback {
+        /// Which key of the configuration.
+        key: &'static str,
+        /// What it said.
+        address: IpAddr,
+    },
+    /// A time or a number that must not be 0.
+    #[error("{key}: 0 is not allowed")]
+    Zero {
+        /// Which key of the configuration.
+        key: &'static str,
+    },
+}
+
+impl Config {
+    /// Finds what cannot work.
+    pub(crate) fn check(&self) -> Result<(), InvalidConfig> {
+        for (key, address) in [("listen", self.listen.ip()), ("tcp_address", self.tcp_address)] {
+            if !address.is_loopback() {
+                return Err(InvalidConfig::NotLoopback { key, address });
+            }
+        }
+        let zero = [
+            ("connect_timeout_ms", self.connect_timeout_ms),
+            ("response_timeout_ms", self.response_timeout_ms),
+            ("client_timeout_ms", self.client_timeout_ms),
+            ("connections_max", self.connections_max as u64),
+        ];
+        match zero.into_iter().find(|(_, value)| *value == 0) {
+            Some((key, _)) => Err(InvalidConfig::Zero { key }),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms)
+    }
+
+    pub(crate) fn response_timeout(&self) -> Duration {
+        Duration::from_millis(self.response_timeout_ms)
+    }
+
+    pub(crate) fn client_timeout(&self) -> Duration {
+        Duration::from_millis(self.client_timeout_ms)
+    }
+
+    pub(crate) fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_addresses_are_listened_on() {
+        assert_eq!(Config::default().check(), Ok(()));
+        let open = Config { listen: SocketAddr::from(([0, 0, 0, 0], 80)), ..Config::default() };
+        assert!(open.check().unwrap_err().to_string().starts_with("listen: 0.0.0.0 is not a loopback address"));
+        let open = Config { tcp_address: [192, 0, 2, 1].into(), ..Config::default() };
+        assert!(open.check().is_err());
+    }
+}

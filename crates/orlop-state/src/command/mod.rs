@@ -1,0 +1,165 @@
+//! Commands, one file each: what may change the state, what each of them checks, and what it changes.
+//!
+//! A command first checks and then changes: a refused one leaves the state as it was, but for the revision.
+
+mod acquire_lease;
+mod deploy;
+mod init_cluster;
+mod node_liveness;
+mod record_events;
+mod register_node;
+mod report_replicas;
+mod scale;
+mod stop;
+mod submit_plan;
+mod unreadable;
+
+pub use acquire_lease::AcquireLease;
+pub use deploy::Deploy;
+pub use init_cluster::InitCluster;
+pub use node_liveness::{NodeAlive, NodeSilent};
+pub use record_events::{EventRecord, RecordEvents};
+pub use register_node::RegisterNode;
+pub use report_replicas::{ReplicaReport, ReportReplicas};
+pub use scale::Scale;
+pub use stop::Stop;
+pub use submit_plan::SubmitPlan;
+pub use unreadable::Unreadable;
+
+use crate::answer::{Answer, Refusal};
+use crate::entity::Entity;
+use crate::route;
+use crate::state::State;
+use orlop_model::{Replica, ReplicaId, Revision, RouteKey, ServiceRef, Timestamp};
+use std::collections::BTreeSet;
+
+/// A change that somebody asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// When, by the clock of whoever submits it.
+    pub now: Timestamp,
+    /// What.
+    pub kind: Kind,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// Makes the cluster.
+    InitCluster(InitCluster),
+    /// Makes a deployment what a spec says.
+    Deploy(Deploy),
+    /// Sets how many replicas a service has.
+    Scale(Scale),
+    /// Ends a deployment or a service of it.
+    Stop(Stop),
+    /// Makes a node known.
+    RegisterNode(RegisterNode),
+    /// A node's agent is not heard any more.
+    NodeSilent(NodeSilent),
+    /// A node's agent is heard again.
+    NodeAlive(NodeAlive),
+    /// What a node says of its replicas.
+    ReportReplicas(ReportReplicas),
+    /// What a scheduler wants done.
+    SubmitPlan(SubmitPlan),
+    /// A scheduler wants the right to submit plans.
+    AcquireLease(AcquireLease),
+    /// What people should know that is no transition of a replica.
+    RecordEvents(RecordEvents),
+    /// A command of the log that this version cannot read.
+    Unreadable(Unreadable),
+}
+
+/// What applying a command came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// For the submitter.
+    pub answer: Answer,
+    /// All that changed, each once, in order.
+    pub changed: Vec<Entity>,
+}
+
+impl State {
+    /// Applies a command. A revision that is not above the state's was applied before and changes nothing.
+    pub fn apply(&mut self, revision: Revision, command: Command) -> Applied {
+        if revision <= self.revision {
+            let message = format!("revision {revision} was applied already; the state is at {}", self.revision);
+            return Applied { answer: Answer::Refused(Refusal::conflict("applied_already", message)), changed: vec![] };
+        }
+        self.revision = revision;
+        let mut change = Change { state: self, now: command.now, changed: BTreeSet::new() };
+        let answer = match command.kind {
+            Kind::InitCluster(command) => command.apply(&mut change),
+            Kind::Unreadable(command) => command.apply(&mut change),
+            _ if change.state.cluster.is_none() => {
+                Err(Refusal::precondition("no_cluster", "the cluster is not made yet; the control plane does that"))
+            }
+            Kind::Deploy(command) => command.apply(&mut change),
+            Kind::Scale(command) => command.apply(&mut change),
+            Kind::Stop(command) => command.apply(&mut change),
+            Kind::RegisterNode(command) => command.apply(&mut change),
+            Kind::NodeSilent(command) => command.apply(&mut change),
+            Kind::NodeAlive(command) => command.apply(&mut change),
+            Kind::ReportReplicas(command) => command.apply(&mut change),
+            Kind::SubmitPlan(command) => command.apply(&mut change),
+            Kind::AcquireLease(command) => command.apply(&mut change),
+            Kind::RecordEvents(command) => command.apply(&mut change),
+        };
+        let changed = change.changed.into_iter().collect();
+        Applied { answer: answer.unwrap_or_else(Answer::Refused), changed }
+    }
+}
+
+/// A command at work: the state, the command's time, and what it changed so far.
+pub(crate) struct Change<'a> {
+    pub(crate) state: &'a mut State,
+    pub(crate) now: Timestamp,
+    pub(crate) changed: BTreeSet<Entity>,
+}
+
+impl Change<'_> {
+    /// Notes that a replica changed.
+    pub(crate) fn touch(&mut self, replica: &Replica) {
+        self.changed.insert(Entity::Replica { id: replica.id, service: replica.service.clone(), node: replica.node });
+    }
+
+    /// Notes that what answers for the service's endpoints, as they are now, changed.
+    pub(crate) fn touch_routes(&mut self, service: &ServiceRef) {
+        let Some(record) = self.state.services.get(service) else { return };
+        let keys = route::offered(record).map(|e| RouteKey { service: service.clone(), endpoint: e.name.clone() });
+        self.changed.extend(keys.map(Entity::Route));
+    }
+
+    /// Changes a replica, and notes what that means to views.
+    pub(crate) fn edit(&mut self, id: ReplicaId, edit: impl FnOnce(&mut Replica)) {
+        let Some(replica) = self.state.replicas.get_mut(&id) else { return };
+        let answering = |r: &Replica| r.status.address.filter(|_| r.is_ready());
+        let before = answering(replica);
+        edit(replica);
+        let (routed, replica) = (before != answering(replica), replica.clone());
+        self.touch(&replica);
+        if routed {
+            self.touch_routes(&replica.service);
+        }
+    }
+
+    /// Forgets a replica, and the spec of its generation if it was the last to run it.
+    pub(crate) fn forget(&mut self, id: ReplicaId) {
+        let Some(replica) = self.state.replicas.remove(&id) else { return };
+        self.touch(&replica);
+        if replica.is_ready() {
+            self.touch_routes(&replica.service);
+        }
+        let Some(record) = self.state.services.get_mut(&replica.service) else { return };
+        record.replicas.remove(&(replica.slot, id));
+        if replica.generation != record.state.workload_generation {
+            let runs = |(_, other): &(u32, ReplicaId)| {
+                self.state.replicas.get(other).is_some_and(|r| r.generation == replica.generation)
+            };
+            if !record.replicas.iter().any(runs) {
+                record.earlier.remove(&replica.generation);
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Commands, as entries of the log.
+
+use super::{list, parsed, required};
+use crate::command::*;
+use orlop_model::plan::Plan;
+use orlop_model::{Cpu, Generation, Memory, Millis, StopOrder, Timestamp};
+use orlop_proto::cluster::v1 as cluster;
+use orlop_proto::store::v1 as pb;
+use orlop_proto::{InvalidWire, Within, labels_of};
+
+impl From<&Command> for pb::Command {
+    fn from(command: &Command) -> Self {
+        use pb::command::Kind as Wire;
+        let kind = match &command.kind {
+            Kind::InitCluster(c) => {
+                Some(Wire::InitCluster(pb::InitCluster { cluster: c.cluster.to_string(), range: c.range.to_string() }))
+            }
+            Kind::Deploy(c) => Some(Wire::Deploy(pb::Deploy {
+                deployment: Some((&c.deployment).into()),
+                expected_generation: c.expected_generation.map(|g| g.0),
+            })),
+            Kind::Scale(c) => Some(Wire::Scale(pb::Scale { service: Some((&c.service).into()), replicas: c.replicas })),
+            Kind::Stop(c) => Some(Wire::Stop(pb::Stop {
+                deployment: c.deployment.to_string(),
+                service: c.service.as_ref().map(ToString::to_string).unwrap_or_default(),
+                order: cluster::StopOrder::from(c.order).into(),
+            })),
+            Kind::RegisterNode(c) => Some(Wire::RegisterNode(pb::RegisterNode {
+                node: c.node.to_string(),
+                name: c.name.to_string(),
+                cpu_millis: c.cpu.0,
+                memory_bytes: c.memory.0,
+                labels: c.labels.clone(),
+                version: c.version.clone(),
+            })),
+            Kind::NodeSilent(c) => Some(Wire::NodeSilent(pb::NodeSilent { node: c.node.to_string() })),
+            Kind::NodeAlive(c) => Some(Wire::NodeAlive(pb::NodeAlive { node: c.node.to_string() })),
+            Kind::ReportReplicas(c) => Some(Wire::ReportReplicas(pb::ReportReplicas {
+                node: c.node.to_string(),
+                reports: c.reports.iter().map(Into::into).collect(),
+            })),
+            Kind::SubmitPlan(c) => {
+                Some(Wire::SubmitPlan(pb::SubmitPlan { fence: c.fence, plan: Some((&c.plan).into()) }))
+            }
+            Kind::AcquireLease(c) => {
+                Some(Wire::AcquireLease(pb::AcquireLease { holder: c.holder.clone(), ttl_ms: c.ttl.0 }))
+            }
+            Kind::RecordEvents(c) => {
+                Some(Wire::RecordEvents(pb::RecordEvents { events: c.events.iter().map(Into::into).collect() }))
+            }
+            Kind::Unreadable(_) => None,
+        };
+        Self { at_ms: command.now.0, kind }
+    }
+}
+
+impl TryFrom<pb::Command> for Command {
+    type Error = InvalidWire;
+
+    fn try_from(wire: pb::Command) -> Result<Self, InvalidWire> {
+        use pb::command::Kind as Wire;
+        let kind = match wire.kind.ok_or_else(|| InvalidWire::new("kind", "is not known to this version"))? {
+            Wire::InitCluster(c) => Kind::InitCluster(InitCluster {
+                cluster: parsed("cluster", &c.cluster)?,
+                range: parsed("range", &c.range)?,
+            }),
+            Wire::Deploy(c) => Kind::Deploy(Deploy {
+                deployment: required("deployment", c.deployment)?,
+                expected_generation: c.expected_generation.map(Generation),
+            }),
+            Wire::Scale(c) => Kind::Scale(Scale { service: required("service", c.service)?, replicas: c.replicas }),
+            Wire::Stop(c) => Kind::Stop(Stop {
+                deployment: parsed("deployment", &c.deployment)?,
+                service: match c.service.as_str() {
+                    "" => None,
+                    service => Some(parsed("service", service)?),
+                },
+                order: stop_order(c.order)?,
+            }),
+            Wire::RegisterNode(c) => Kind::RegisterNode(RegisterNode {
+                node: parsed("node", &c.node)?,
+                name: parsed("name", &c.name)?,
+                cpu: Cpu(c.cpu_millis),
+                memory: Memory(c.memory_bytes),
+                labels: labels_of(c.labels).within("labels")?,
+                version: c.version,
+            }),
+            Wire::NodeSilent(c) => Kind::NodeSilent(NodeSilent { node: parsed("node", &c.node)? }),
+            Wire::NodeAlive(c) => Kind::NodeAlive(NodeAlive { node: parsed("node", &c.node)? }),
+            Wire::ReportReplicas(c) => Kind::ReportReplicas(ReportReplicas {
+                node: parsed("node", &c.node)?,
+                reports: list("reports", c.reports)?,
+            }),
+            Wire::SubmitPlan(c) => {
+                Kind::SubmitPlan(SubmitPlan { fence: c.fence, plan: required::<_, Plan>("plan", c.plan)? })
+            }
+            Wire::AcquireLease(c) => Kind::AcquireLease(AcquireLease { holder: c.holder, ttl: Millis(c.ttl_ms) }),
+            Wire::RecordEvents(c) => Kind::RecordEvents(RecordEvents { events: list("events", c.events)? }),
+        };
+        Ok(Self { now: Timestamp(wire.at_ms), kind })
+    }
+}
+
+fn stop_order(wire: i32) -> Result<StopOrder, InvalidWire> {
+    cluster::StopOrder::try_from(wire)
+        .map_err(|_| InvalidWire::new("order", format!("found {wire}, which this version does not know")))
+        .and_then(|order| StopOrder::try_from(order).within("order"))
+}
+
+impl From<&ReplicaReport> for pb::ReplicaReport {
+    fn from(report: &ReplicaReport) -> Self {
+        Self {
+            replica: report.replica.to_string(),
+            generation: report.generation.0,
+            status: Some((&report.status).into()),
+        }
+    }
+}
+
+impl TryFrom<pb::ReplicaReport> for ReplicaReport {
+    type Error = InvalidWire;
+
+    fn try_from(wire: pb::ReplicaReport) -> Result<Self, InvalidWire> {
+        Ok(Self {
+            replica: parsed("replica", &wire.replica)?,
+            generation: Generation(wire.generation),
+            status: required("status", wire.status)?,
+        })
+    }
+}
+
+impl From<&EventRecord> for pb::EventRecord {
+    fn from(event: &EventRecord) -> Self {
+        Self {
+            at_ms: event.at.0,
+            level: cluster::Level::from(event.level).into(),
+            subject: Some((&event.subject).into()),
+            reason: Some((&event.reason).into()),
+        }
+    }
+}
+
+impl TryFrom<pb::EventRecord> for EventRecord {
+    type Error = InvalidWire;
+
+    fn try_from(wire: pb::EventRecord) -> Result<Self, InvalidWire> {
+        let level = cluster::Level::try_from(wire.level).map_err(|_| {
+            InvalidWire::new("level", format!("found {}, which this version does not know", wire.level))
+        })?;
+        Ok(Self {
+            at: Timestamp(wire.at_ms),
+            level: level.try_into().within("level")?,
+            subject: required("subject", wire.subject)?,
+            reason: required("reason", wire.reason)?,
+        })
+    }
+}

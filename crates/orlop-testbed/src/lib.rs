@@ -1,0 +1,41 @@
+//! Real clusters on one machine, for tests and benchmarks.
+//!
+//! A [`Testbed`] starts the real programs with a containerd of its own, names of its own (bridge, nftables table,
+//! sockets) and addresses of its own, so that several run side by side, and takes everything away when it is dropped, also
+//! when a test fails. It talks to the cluster as people do, through `orlopctl` and the proxy's port.
+//!
+//! Everything here is synchronous: a test reads from top to bottom, and waits on conditions ([`wait_for`]).
+
+mod clean;
+mod http;
+mod image;
+mod process;
+mod testbed;
+
+pub use clean::Footprint;
+pub use http::{Answer, Hammer, get, get_from};
+pub use image::TestImage;
+pub use process::{Program, program};
+pub use testbed::{Layout, Options, Output, Role, Testbed};
+
+use std::time::{Duration, Instant};
+
+/// Waits until `condition` gives a value; asks again every few milliseconds.
+///
+/// # Panics
+/// When `limit` passes first, with `what` and whatever `explain` says: a test wants to know why.
+pub fn wait_for<T>(
+    what: &str,
+    limit: Duration,
+    mut condition: impl FnMut() -> Option<T>,
+    explain: impl Fn() -> String,
+) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(start.elapsed() < limit, "gave up after {limit:?} waiting for {what}\n{}", explain());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

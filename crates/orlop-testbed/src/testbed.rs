@@ -1,0 +1,449 @@
+//! One node with everything on it, started the way a user starts it.
+
+use crate::process::{Program, program};
+use crate::{Footprint, TestImage, wait_for};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// How the roles are laid out over processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// `orlopctl dev`: all roles in one process.
+    OneProcess,
+    /// A process for each role, so that each can be killed by itself.
+    ProcessPerRole,
+}
+
+/// A part of the cluster that is a process of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// `orlopctl dev`, in [`Layout::OneProcess`] only.
+    Dev,
+    /// The containerd of the testbed, in [`Layout::ProcessPerRole`] only.
+    Containerd,
+    /// `orlop-control-plane`.
+    ControlPlane,
+    /// `orlop-scheduler`.
+    Scheduler,
+    /// `orlop-overlay`.
+    Overlay,
+    /// `orlop-agent`.
+    Agent,
+    /// `orlop-proxy`.
+    Proxy,
+}
+
+/// What a testbed is to be.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How the roles are laid out.
+    pub layout: Layout,
+    /// Set for the programs, the agent among them (`$E:`).
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { layout: Layout::OneProcess, environment: BTreeMap::new() }
+    }
+}
+
+/// What a run of `orlopctl` gave.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// The exit code; 128 + n when signal n ended it.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// A cluster of one node.
+pub struct Testbed {
+    folder: tempfile::TempDir,
+    instance: String,
+    range: String,
+    options: Options,
+    programs: BTreeMap<Role, Program>,
+}
+
+static STARTED: AtomicU32 = AtomicU32::new(0);
+
+impl Testbed {
+    /// Starts a cluster and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready within 30 seconds, with the programs' logs.
+    pub fn start(options: Options) -> Self {
+        let mut testbed = Self::prepare(options);
+        testbed.start_all();
+        testbed
+    }
+
+    /// A testbed with nothing started.
+    ///
+    /// # Panics
+    /// When the temporary directory cannot be made.
+    pub fn prepare(options: Options) -> Self {
+        // Unix sockets have room for 107 bytes of path.
+        let folder = tempfile::Builder::new().prefix("orl").tempdir_in("/tmp").expect("a temporary directory");
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        // Process ids and a counter keep testbeds of parallel test programs apart, in names and in addresses.
+        let unique = (std::process::id().wrapping_mul(31).wrapping_add(number)) % 0x4000;
+        let instance = format!("ot{:x}n{number}", std::process::id());
+        let range = format!("10.{}.{}.0/24", 128 + unique / 256, unique % 256);
+        for folder_name in ["data", "run"] {
+            std::fs::create_dir(folder.path().join(folder_name)).expect("a folder in the temporary directory");
+        }
+        Self { folder, instance, range, options, programs: BTreeMap::new() }
+    }
+
+    /// Starts all roles that do not run, and waits until the cluster is ready.
+    ///
+    /// # Panics
+    /// As [`Testbed::start`].
+    pub fn start_all(&mut self) {
+        match self.options.layout {
+            Layout::OneProcess => self.start_role(Role::Dev),
+            Layout::ProcessPerRole => {
+                for role in
+                    [Role::Containerd, Role::ControlPlane, Role::Scheduler, Role::Overlay, Role::Agent, Role::Proxy]
+                {
+                    if !self.programs.contains_key(&role) {
+                        self.start_role(role);
+                    }
+                }
+            }
+        }
+        wait_for(
+            "the node to be ready",
+            Duration::from_secs(30),
+            || {
+                let output = self.ctl(&["node", "ls", "-o", "json"]);
+                (output.code == 0 && output.stdout.contains("\"alive\"")).then_some(())
+            },
+            || self.logs_of_programs(),
+        );
+    }
+
+    /// A path in the testbed's temporary directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The directory of data that outlives processes.
+    pub fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    /// The directory of sockets and namespaces.
+    pub fn run(&self) -> PathBuf {
+        self.path("run")
+    }
+
+    /// The socket of the testbed's containerd.
+    pub fn containerd(&self) -> PathBuf {
+        self.run().join("containerd/containerd.sock")
+    }
+
+    /// The process id of a role.
+    pub fn pid(&self, role: Role) -> Option<u32> {
+        self.programs.get(&role).map(Program::pid)
+    }
+
+    /// Where the proxy takes HTTP requests.
+    ///
+    /// # Panics
+    /// When the proxy has not said so within 10 seconds.
+    pub fn http(&self) -> SocketAddr {
+        wait_for(
+            "the proxy to say where it listens",
+            Duration::from_secs(10),
+            || std::fs::read_to_string(self.run().join("http.address")).ok()?.trim().parse().ok(),
+            || self.logs_of_programs(),
+        )
+    }
+
+    /// SIGKILLs a role.
+    pub fn kill(&mut self, role: Role) {
+        if let Some(mut program) = self.programs.remove(&role) {
+            program.kill();
+        }
+    }
+
+    /// Asks a role to end, and waits for it.
+    ///
+    /// # Panics
+    /// When it does not end within 20 seconds.
+    pub fn terminate(&mut self, role: Role) {
+        if let Some(mut program) = self.programs.remove(&role) {
+            program.signal(nix::sys::signal::Signal::SIGTERM);
+            let name = program.name.clone();
+            wait_for(
+                &format!("{name} to end"),
+                Duration::from_secs(20),
+                || program.ended(),
+                || self.logs_of_programs(),
+            );
+        }
+    }
+
+    /// Starts a role, without waiting for more than the process.
+    ///
+    /// # Panics
+    /// When the program cannot be started.
+    pub fn start_role(&mut self, role: Role) {
+        let (name, command) = self.command(role);
+        let log = self.path(&format!("{name}.log"));
+        let program = Program::start(name, command, &log).expect("a program that starts");
+        self.programs.insert(role, program);
+        if role == Role::Containerd {
+            wait_for(
+                "containerd to listen",
+                Duration::from_secs(20),
+                || std::os::unix::net::UnixStream::connect(self.containerd()).ok(),
+                || self.logs_of_programs(),
+            );
+        }
+    }
+
+    fn command(&self, role: Role) -> (&'static str, Command) {
+        let (data, run) = (self.data(), self.run());
+        let control = format!("unix:{}", run.join("control.sock").display());
+        let containerd = self.containerd();
+        let path = |path: &Path| path.display().to_string();
+        let with = |name: &'static str, arguments: Vec<String>| {
+            let mut command = Command::new(program(name));
+            command.args(arguments).envs(&self.options.environment);
+            (name, command)
+        };
+        let strings = |arguments: &[&str]| arguments.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>();
+        match role {
+            Role::Dev => ("orlopctl", self.dev_command("127.0.0.1:0")),
+            Role::Containerd => {
+                with("orlopctl", strings(&["dev", "--containerd-only", "--data", &path(&data), "--run", &path(&run)]))
+            }
+            Role::ControlPlane => with(
+                "orlop-control-plane",
+                strings(&[
+                    "--data-dir",
+                    &path(&data.join("control-plane")),
+                    "--listen",
+                    &control,
+                    "--cluster-range",
+                    &self.range,
+                ]),
+            ),
+            Role::Scheduler => with("orlop-scheduler", strings(&["--control-plane", &control])),
+            Role::Overlay => with(
+                "orlop-overlay",
+                strings(&[
+                    "--control-plane",
+                    &control,
+                    "--data-dir",
+                    &path(&data.join("overlay")),
+                    "--run-dir",
+                    &path(&run.join("overlay")),
+                    "--socket",
+                    &path(&run.join("overlay.sock")),
+                    "--bridge",
+                    &format!("{}0", self.instance),
+                    "--table",
+                    &self.instance,
+                ]),
+            ),
+            Role::Agent => {
+                let (name, mut command) = with(
+                    "orlop-agent",
+                    strings(&[
+                        "--control-plane",
+                        &control,
+                        "--data-dir",
+                        &path(&data.join("agent")),
+                        "--overlay-socket",
+                        &path(&run.join("overlay.sock")),
+                    ]),
+                );
+                command
+                    .env("ORLOP_AGENT_RUN_DIR", run.join("agent"))
+                    .env("ORLOP_AGENT_CONTAINERD_SOCKET", containerd)
+                    .env("ORLOP_AGENT_RUNC_ROOT", run.join("containerd/runc"))
+                    .env("ORLOP_AGENT_CONTAINERD_NAMESPACE", &self.instance)
+                    .env("ORLOP_AGENT_CGROUP_PARENT", &self.instance);
+                (name, command)
+            }
+            Role::Proxy => with(
+                "orlop-proxy",
+                strings(&[
+                    "--control-plane",
+                    &control,
+                    "--data-dir",
+                    &path(&data.join("proxy")),
+                    "--listen",
+                    "127.0.0.1:0",
+                    "--address-file",
+                    &path(&run.join("http.address")),
+                ]),
+            ),
+        }
+    }
+
+    /// `orlopctl dev` of this testbed with an HTTP address, for a test that runs it in its own way.
+    pub fn dev_command(&self, http: &str) -> Command {
+        let mut command = Command::new(program("orlopctl"));
+        command
+            .args(["dev", "--instance", &self.instance, "--cluster-range", &self.range, "--http", http])
+            .args(["--containerd", "own", "--log-format", "json"])
+            .arg("--data")
+            .arg(self.data())
+            .arg("--run")
+            .arg(self.run())
+            .envs(&self.options.environment);
+        command
+    }
+
+    /// Runs `orlopctl` against the cluster.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn ctl(&self, arguments: &[&str]) -> Output {
+        let output = self.ctl_command(arguments).output().expect("orlopctl runs");
+        use std::os::unix::process::ExitStatusExt;
+        Output {
+            code: output.status.code().or_else(|| output.status.signal().map(|s| 128 + s)).unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// `orlopctl` with the cluster's address, for a test that runs it in its own way.
+    pub fn ctl_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program("orlopctl"));
+        command
+            .arg("--address")
+            .arg(format!("unix:{}", self.run().join("control.sock").display()))
+            .args(arguments)
+            .stdin(std::process::Stdio::null());
+        command
+    }
+
+    /// Runs `orlopctl` and gives its standard output.
+    ///
+    /// # Panics
+    /// When it fails, with all it said and the programs' logs.
+    pub fn ctl_ok(&self, arguments: &[&str]) -> String {
+        let output = self.ctl(arguments);
+        assert!(
+            output.code == 0,
+            "orlopctl {} gave {}:\n{}{}\n{}",
+            arguments.join(" "),
+            output.code,
+            output.stdout,
+            output.stderr,
+            self.logs_of_programs()
+        );
+        output.stdout
+    }
+
+    /// Runs `orlopctl … -o json` and reads what it printed.
+    ///
+    /// # Panics
+    /// When it fails or prints something else.
+    pub fn ctl_json(&self, arguments: &[&str]) -> serde_json::Value {
+        let mut arguments = arguments.to_vec();
+        arguments.extend(["-o", "json"]);
+        let text = self.ctl_ok(&arguments);
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("orlopctl {arguments:?}: {error}: {text}"))
+    }
+
+    /// Puts images on the node.
+    ///
+    /// # Panics
+    /// As [`TestImage::write`], and when `orlopctl` fails.
+    pub fn import(&self, images: &[TestImage]) {
+        for image in images {
+            let archive = image.write(self.folder.path());
+            self.ctl_ok(&["image", "import", archive.to_str().expect("a plain path")]);
+        }
+    }
+
+    /// Writes a spec file and deploys it.
+    ///
+    /// # Panics
+    /// When `orlopctl` fails.
+    pub fn deploy(&self, spec: &str, more: &[&str]) -> String {
+        let file = self.spec_file(spec);
+        let mut arguments = vec!["deploy", "-f", file.to_str().expect("a plain path")];
+        arguments.extend(more);
+        self.ctl_ok(&arguments)
+    }
+
+    /// Writes a spec file.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn spec_file(&self, spec: &str) -> PathBuf {
+        let file = self.path("orlop.yaml");
+        std::fs::write(&file, spec).expect("a file in the temporary directory");
+        file
+    }
+
+    /// The end of each program's log, for messages of failed tests.
+    pub fn logs_of_programs(&self) -> String {
+        let mut text = String::new();
+        for entry in std::fs::read_dir(self.folder.path()).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|e| e == "log") {
+                let log = std::fs::read_to_string(&path).unwrap_or_default();
+                let lines: Vec<&str> = log.lines().collect();
+                text.push_str(&format!("--- {}\n", path.file_name().unwrap_or_default().to_string_lossy()));
+                for line in &lines[lines.len().saturating_sub(40)..] {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+            }
+        }
+        text
+    }
+
+    /// Stops everything and takes it away, as `make down` does.
+    ///
+    /// # Panics
+    /// When `orlopctl dev --down` fails.
+    pub fn down(&mut self) {
+        self.programs.clear();
+        let output = self.run_down();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn run_down(&self) -> std::process::Output {
+        Command::new(program("orlopctl"))
+            .args(["dev", "--down", "--containerd", "own", "--instance", &self.instance])
+            .arg("--data")
+            .arg(self.data())
+            .arg("--run")
+            .arg(self.run())
+            .output()
+            .expect("orlopctl runs")
+    }
+
+    /// What of this cluster is on the machine now.
+    pub fn footprint(&self) -> Footprint {
+        Footprint::take(&[&self.instance, &self.folder.path().display().to_string()])
+    }
+}
+
+impl Drop for Testbed {
+    fn drop(&mut self) {
+        self.programs.clear();
+        let output = self.run_down();
+        if !output.status.success() {
+            eprintln!("orlopctl dev --down failed: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Orlop through its binaries: a real containerd, real namespaces, real processes that are killed.
+//!
+//! One test program, a module for each promise. Everything goes through `orlopctl` and the proxy's port.
+
+mod bad_input;
+mod bad_luck;
+mod deploying;
+mod first_run;
+mod lifecycle;
+mod looking;
+mod specs;
