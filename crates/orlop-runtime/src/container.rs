@@ -159,7 +159,8 @@ pub type Output = Box<dyn tokio::io::AsyncRead + Send + Sync + Unpin>;
 pub trait ExecProcess: Send + Sync {
     /// Standard input, once; `None` without `stdin` or when already taken. Shutting it down is the end of input.
     fn take_stdin(&mut self) -> Option<Input>;
-    /// Standard output, once; ends when the process and its children have closed it.
+    /// Standard output, once; ends when the process and its children have closed it, and at the latest a few seconds after
+    /// [`ExecProcess::wait`] told of the process's end.
     fn take_stdout(&mut self) -> Option<Output>;
     /// Standard error, once; `None` with a terminal.
     fn take_stderr(&mut self) -> Option<Output>;

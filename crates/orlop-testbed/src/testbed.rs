@@ -310,10 +310,35 @@ impl Testbed {
     /// Runs `orlopctl` against the cluster.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// When it cannot be started, or does not end within two minutes, with the programs' logs.
     pub fn ctl(&self, arguments: &[&str]) -> Output {
-        let output = self.ctl_command(arguments).output().expect("orlopctl runs");
+        self.ctl_with_input(arguments, b"")
+    }
+
+    /// Runs `orlopctl` against the cluster, with something on its standard input.
+    ///
+    /// # Panics
+    /// As [`Testbed::ctl`], and when the input is not taken.
+    pub fn ctl_with_input(&self, arguments: &[&str], input: &[u8]) -> Output {
         use std::os::unix::process::ExitStatusExt;
+        use std::process::Stdio;
+        let mut command = self.ctl_command(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("orlopctl runs");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+        let (sender, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(child.wait_with_output()));
+        std::io::Write::write_all(&mut stdin, input).expect("a pipe that takes bytes");
+        drop(stdin);
+        let output = match ended.recv_timeout(Duration::from_secs(120)) {
+            Ok(output) => output.expect("orlopctl was waited for"),
+            Err(_) => {
+                // Not reaped yet, so the id is still its own.
+                let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+                panic!("orlopctl {} has not ended after two minutes\n{}", arguments.join(" "), self.logs_of_programs());
+            }
+        };
         Output {
             code: output.status.code().or_else(|| output.status.signal().map(|s| 128 + s)).unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -423,7 +448,7 @@ impl Testbed {
 
     fn run_down(&self) -> std::process::Output {
         Command::new(program("orlopctl"))
-            .args(["dev", "--down", "--containerd", "own", "--instance", &self.instance])
+            .args(["dev", "--down", "--grace", "0s", "--containerd", "own", "--instance", &self.instance])
             .arg("--data")
             .arg(self.data())
             .arg("--run")

@@ -98,15 +98,12 @@ fn exec_gives_output_and_the_commands_exit_code() {
     assert_eq!(missing.code, 127, "{missing:?}");
 
     // Standard input reaches the command, and its end does too.
-    let mut child = testbed
-        .ctl_command(&["exec", "-i", "app/box/0", "--", "/bin/cat"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("orlopctl runs");
-    std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), b"through\n").expect("a pipe that takes bytes");
-    let output = child.wait_with_output().expect("it ends");
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "through\n");
+    let output = testbed.ctl_with_input(&["exec", "-i", "app/box/0", "--", "/bin/cat"], b"through\n");
+    assert_eq!((output.code, output.stdout.as_str()), (0, "through\n"), "{output:?}");
+
+    // A child that stays behind and keeps the output open does not keep the command from being over.
+    let output = testbed.ctl(&["exec", "app/box/0", "--", "/bin/sh", "-c", "sleep 500 & echo done"]);
+    assert_eq!((output.code, output.stdout.as_str()), (0, "done\n"), "{output:?}");
 }
 
 #[test]

@@ -11,8 +11,6 @@ use std::time::{Duration, Instant};
 
 /// How long a running node may take to end: its roles drain, its containers get their time.
 const END: Duration = Duration::from_secs(60);
-/// How long containers may take to end after SIGTERM, all together.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// Ends the node that runs here, if any, and takes away whatever is left of it or of one that was killed.
 pub(super) async fn down(args: &DevArgs, folders: &Folders) -> anyhow::Result<()> {
@@ -33,7 +31,7 @@ pub(super) async fn down(args: &DevArgs, folders: &Folders) -> anyhow::Result<()
 
 /// Takes away containers, namespaces, links, rules and a containerd of our own.
 pub(super) async fn take_away(args: &DevArgs, folders: &Folders, runtime: Runtime) -> anyhow::Result<()> {
-    let containers = remove_containers(runtime.config).await;
+    let containers = remove_containers(runtime.config, args.grace.into()).await;
     let network = orlop_overlay::teardown(node::overlay_config(args, folders)).await;
     let daemon = match runtime.own {
         Some(daemon) => daemon.stop_all().await,
@@ -54,7 +52,7 @@ pub(super) async fn has_containers(config: orlop_runtime::ContainerdConfig) -> b
     }
 }
 
-async fn remove_containers(config: orlop_runtime::ContainerdConfig) -> anyhow::Result<()> {
+async fn remove_containers(config: orlop_runtime::ContainerdConfig, grace: Duration) -> anyhow::Result<()> {
     let containers = Containerd::new(config)?;
     let running: Vec<String> = containers
         .list()
@@ -68,7 +66,7 @@ async fn remove_containers(config: orlop_runtime::ContainerdConfig) -> anyhow::R
     }
     let ends = futures::future::join_all(running.iter().map(|id| containers.wait(id)));
     // Those that are late are killed with the others' remains.
-    let _ = tokio::time::timeout(GRACE, ends).await;
+    let _ = tokio::time::timeout(grace, ends).await;
     for container in containers.list().await? {
         containers.remove(&container.id).await?;
     }

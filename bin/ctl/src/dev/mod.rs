@@ -7,7 +7,7 @@ mod start;
 
 use clap::Args;
 use folders::Folders;
-use orlop_model::NodeName;
+use orlop_model::{Millis, NodeName};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -53,6 +53,9 @@ pub(crate) struct DevArgs {
     /// End what runs there, and leave no container, namespace, interface, table, mount or process behind.
     #[arg(long, conflicts_with_all = ["detach", "keep"])]
     down: bool,
+    /// How long containers may take to end after SIGTERM, all together, when the node is taken away.
+    #[arg(long, value_name = "SPAN", default_value = "10s", value_parser = crate::args::span)]
+    grace: Millis,
     /// Only run a containerd of our own under DATA and RUN, for programs started one by one.
     #[arg(long, hide = true)]
     containerd_only: bool,

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// After the end of a process, its output is read so much longer: children may hold it open for ever.
-const LAST_OUTPUT_WITHIN: Duration = Duration::from_secs(1);
+/// After the end of a process the runtime closes its output within some two seconds; a bound for one that does not.
+const LAST_OUTPUT_WITHIN: Duration = Duration::from_secs(30);
 
 impl Sessions {
     pub(super) async fn exec(

@@ -30,6 +30,8 @@ struct Exec {
     stderr: Option<Output>,
     terminal: bool,
     ended: Option<Exit>,
+    /// The process's record is being removed: its end begins that, or the drop of this.
+    removed: bool,
 }
 
 /// What is to be taken away at the end.
@@ -67,13 +69,17 @@ impl Containers {
         let handle = Handle { containers: self.clone(), container: container.to_owned(), id, directory };
         match handle.begin(&exec, process).await {
             Ok((stdout, stderr)) => {
-                let stdin = exec.stdin.then(|| handle.open_stdin());
+                let stdin = match exec.stdin {
+                    true => Some(handle.open_stdin().await),
+                    false => None,
+                };
                 let process = Exec {
                     stdin,
                     stdout: Some(stdout),
                     stderr,
                     terminal: exec.terminal.is_some(),
                     ended: None,
+                    removed: false,
                     handle: Arc::new(handle),
                 };
                 if let Some(size) = exec.terminal {
@@ -149,10 +155,11 @@ impl Handle {
         }
     }
 
-    /// The shim reads by now; a process that has ended already takes what is written to it.
-    fn open_stdin(&self) -> Input {
-        match pipe::OpenOptions::new().open_sender(self.directory.join("in")) {
-            Ok(sender) => Box::new(Stdin {
+    /// A process that has ended already takes what is written to it.
+    async fn open_stdin(&self) -> Input {
+        let ended = self.containers.exits.wait(&self.container, &self.id);
+        match open_once_read(&self.directory.join("in"), ended).await {
+            Ok(Some(sender)) => Box::new(Stdin {
                 sender: Some(sender),
                 close: Some(Close {
                     client: self.containers.client.clone(),
@@ -160,8 +167,9 @@ impl Handle {
                     id: self.id.clone(),
                 }),
             }),
+            Ok(None) => Box::new(tokio::io::sink()),
             Err(error) => {
-                tracing::debug!(%error, "a process ended before its input was opened");
+                tracing::warn!(%error, process = self.id, "the input of a process cannot be opened; it gets none");
                 Box::new(tokio::io::sink())
             }
         }
@@ -193,6 +201,26 @@ impl Handle {
     }
 }
 
+/// Opens a FIFO for writing as soon as somebody reads it; `None` when the process has ended first.
+///
+/// The shim opens its reading end in the background: it may come after the process has started. Until then the FIFO
+/// takes nothing, and what was written before would be lost with the last descriptor. The kernel tells nobody about a
+/// first reader, so it is asked again and again, for the few milliseconds that it takes.
+async fn open_once_read<T>(path: &Path, ended: impl Future<Output = T>) -> io::Result<Option<pipe::Sender>> {
+    const AGAIN: Duration = Duration::from_millis(2);
+    tokio::pin!(ended);
+    loop {
+        match pipe::OpenOptions::new().open_sender(path) {
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {}
+            opened => return opened.map(Some),
+        }
+        tokio::select! {
+            _ = &mut ended => return Ok(None),
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+    }
+}
+
 fn open(path: &Path) -> io::Result<pipe::Receiver> {
     pipe::OpenOptions::new().open_receiver(path)
 }
@@ -218,6 +246,9 @@ impl ExecProcess for Exec {
         let ended = self.handle.containers.exits.wait(&self.handle.container, &self.handle.id).await?;
         let exit = Exit { code: ended.code, out_of_memory: false, at: ended.at };
         self.ended = Some(exit);
+        // Makes the shim pass on what it still holds of the output and close its ends, also when a child of the process
+        // keeps the other side open: whoever reads to the end gets everything, and gets there.
+        self.remove();
         Ok(exit)
     }
 
@@ -255,7 +286,17 @@ impl Drop for Exec {
         self.stdin = None;
         self.stdout = None;
         self.stderr = None;
+        self.remove();
+    }
+}
+
+impl Exec {
+    fn remove(&mut self) {
+        if self.removed {
+            return;
+        }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            self.removed = true;
             let handle = self.handle.clone();
             runtime.spawn(async move { handle.take_away().await });
         }
@@ -310,5 +351,38 @@ impl AsyncWrite for Stdin {
     fn poll_shutdown(mut self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.end();
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    fn fifo() -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("in");
+        nix::unistd::mkfifo(&path, Mode::from_bits_truncate(0o600)).unwrap();
+        (directory, path)
+    }
+
+    #[tokio::test]
+    async fn input_waits_for_a_reader_that_comes_late() {
+        let (_directory, path) = fifo();
+        let mut opening = Box::pin(open_once_read(&path, std::future::pending::<()>()));
+        assert!(futures::poll!(&mut opening).is_pending());
+        let mut reader = open(&path).unwrap();
+        let mut sender = opening.await.unwrap().unwrap();
+        sender.write_all(b"through").await.unwrap();
+        drop(sender);
+        let mut found = String::new();
+        reader.read_to_string(&mut found).await.unwrap();
+        assert_eq!(found, "through");
+    }
+
+    #[tokio::test]
+    async fn input_of_a_process_that_has_ended_is_not_waited_for() {
+        let (_directory, path) = fifo();
+        assert!(open_once_read(&path, std::future::ready(())).await.unwrap().is_none());
     }
 }

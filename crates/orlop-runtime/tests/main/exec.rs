@@ -50,6 +50,12 @@ async fn a_command_runs_as_the_container_does_and_its_outputs_stay_apart() {
         assert_eq!(text.lines().count(), 20_000);
         assert_eq!(within(process.wait()).await.unwrap().code, 0);
     }
+
+    // A child that stays behind holds the output open; what the command itself said arrives, and the output ends.
+    let mut process = within(machine.runtime.exec("one", shell("sleep 500 & echo done"))).await.unwrap();
+    assert_eq!(within(process.wait()).await.unwrap().code, 0);
+    assert_eq!(all(process.take_stdout()).await, "done\n");
+    drop(process);
     ended(&machine).await;
 }
 
