@@ -27,8 +27,7 @@ impl Context {
 
     /// The time now.
     pub(crate) fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        SystemTime::now().into()
     }
 
     /// Prints an answer: the text for people, or the value for programs.

@@ -12,8 +12,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self { wall: Timestamp(Millis::from(wall).0), began: Instant::now() }
+        Self { wall: SystemTime::now().into(), began: Instant::now() }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

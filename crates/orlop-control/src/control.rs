@@ -10,7 +10,7 @@ use orlop_consensus::Consensus;
 use orlop_model::{ClusterId, ReplicaId, Revision, SessionId, Timestamp};
 use orlop_state::{Answer, Command, Kind, stored};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -69,8 +69,7 @@ impl Control {
 
 /// The time.
 pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    SystemTime::now().into()
 }
 
 pub(crate) fn new_replica_id() -> ReplicaId {

@@ -86,6 +86,17 @@ names! {
     VolumeName("volume", min = 1);
 }
 
+impl NodeName {
+    /// The name that a machine goes by when nobody gave it one: its host name up to the first dot, in lower case, with
+    /// `-` for `_`. Every program of a node derives it here, so that they agree.
+    ///
+    /// # Errors
+    /// When what is left is no name.
+    pub fn of_host(host: &str) -> Result<Self, InvalidName> {
+        host.split('.').next().unwrap_or_default().to_ascii_lowercase().replace('_', "-").parse()
+    }
+}
+
 /// A service of a deployment; printed and parsed as `deployment/service`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceRef {
@@ -117,6 +128,16 @@ impl FromStr for ServiceRef {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_name_becomes_a_node_name_or_is_refused() {
+        let name = |host| NodeName::of_host(host).map(|name| name.to_string()).ok();
+        assert_eq!(name("Build_Box-3.example.org").as_deref(), Some("build-box-3"));
+        assert_eq!(name("box").as_deref(), Some("box"));
+        for none in ["", ".example.org", "bücher", "-"] {
+            assert_eq!(name(none), None, "{none:?}");
+        }
+    }
 
     #[test]
     fn names_are_dns_labels() {

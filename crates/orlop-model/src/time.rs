@@ -1,7 +1,7 @@
 //! Time as a value. Nothing in the pure crates asks a clock; the shells pass [`Timestamp`]s in.
 
 use std::ops::{Add, Sub};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -51,6 +51,13 @@ impl std::fmt::Display for Millis {
     }
 }
 
+/// How shells read their clock; a time before 1970 becomes 1970.
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Timestamp {
+        Timestamp(Millis::from(time.duration_since(UNIX_EPOCH).unwrap_or_default()).0)
+    }
+}
+
 impl Add<Millis> for Timestamp {
     type Output = Timestamp;
 
@@ -71,6 +78,13 @@ impl Sub for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_is_read_in_milliseconds_since_1970() {
+        let at = |offset: Duration| Timestamp::from(UNIX_EPOCH + offset);
+        assert_eq!(at(Duration::from_micros(1_700_000_000_123_999)), Timestamp(1_700_000_000_123));
+        assert_eq!(Timestamp::from(UNIX_EPOCH - Duration::from_secs(1)), Timestamp(0));
+    }
 
     #[test]
     fn a_rounded_span_is_as_exact_as_a_sentence_needs_it() {

@@ -40,11 +40,10 @@ impl Default for Config {
     }
 }
 
-/// The machine's host name as a node name: lower case, up to the first dot, `_` made `-`; `node` when nothing is left.
+/// The machine's host name as a node's; as it is when it makes none, to be refused by that name at the start.
 fn host_name() -> String {
-    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
-    let label = name.split('.').next().unwrap_or_default().to_lowercase().replace('_', "-");
-    if label.parse::<NodeName>().is_ok() { label } else { "node".to_owned() }
+    let found = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    NodeName::of_host(&found).map_or(found, |name| name.to_string())
 }
 
 /// What was wrong with a configuration.

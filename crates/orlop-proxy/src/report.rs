@@ -2,13 +2,13 @@
 
 use orlop_follower::{Reporter, ReporterConfig, SendError};
 use orlop_model::lifecycle::Reason;
-use orlop_model::{Level, RouteKey, Subject};
+use orlop_model::{Level, RouteKey, Subject, Timestamp};
 use orlop_proto::cluster::v1 as pb;
 use orlop_proto::node::v1::node_service_client::NodeServiceClient;
 use orlop_proto::node::v1::{EventRecord, RecordEventsRequest};
 use std::io;
 use std::net::SocketAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 use tonic::transport::Channel;
@@ -59,9 +59,8 @@ impl Reports {
             service: Some(route.service.service.clone()),
             ..Subject::default()
         };
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let event = EventRecord {
-            at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            at_ms: Timestamp::from(SystemTime::now()).0,
             level: pb::Level::from(level).into(),
             subject: Some((&subject).into()),
             reason: Some((&reason).into()),

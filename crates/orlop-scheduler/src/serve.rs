@@ -12,7 +12,7 @@ use orlop_model::view::View;
 use orlop_model::{Millis, ReplicaId, Timestamp};
 use prost::Message;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
@@ -229,8 +229,7 @@ fn log_answer(call: &PlanCall, answer: Result<Taken, Status>) -> Result<Taken, R
 }
 
 fn wall_clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    SystemTime::now().into()
 }
 
 #[cfg(test)]

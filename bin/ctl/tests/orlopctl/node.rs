@@ -88,8 +88,7 @@ fn behave(assignment: &Assignment) -> ReplicaStatus {
 }
 
 fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-    Timestamp(since.as_millis() as u64)
+    std::time::SystemTime::now().into()
 }
 
 async fn invitations(client: Client, mut attended: tonic::Streaming<pb::SessionInvitation>) {

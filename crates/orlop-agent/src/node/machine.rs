@@ -3,13 +3,12 @@
 use super::NodeError;
 use orlop_model::{Cpu, Memory, NodeName, Resources};
 
-/// The machine's host name up to its first dot, in the letters that node names have.
+/// The machine's host name, as a node's.
 pub(crate) fn host_name() -> Result<NodeName, NodeError> {
     let found = nix::unistd::gethostname()
         .map(|name| name.to_string_lossy().into_owned())
         .map_err(|errno| NodeError::HostName { found: String::new(), problem: errno.to_string() })?;
-    let label = found.split('.').next().unwrap_or_default().to_ascii_lowercase().replace('_', "-");
-    label.parse().map_err(|e: orlop_model::InvalidName| NodeError::HostName { found, problem: e.to_string() })
+    NodeName::of_host(&found).map_err(|e| NodeError::HostName { found, problem: e.to_string() })
 }
 
 /// Cpu and memory of the machine, or of the cgroup that the agent is confined to, less the reserve.

@@ -12,7 +12,7 @@ use orlop_proto::node::v1::session_start::Kind;
 use orlop_runtime::fake::{Behaviour, ExecBehaviour, Operation};
 use orlop_runtime::{ContainerRuntime, ContainerState, FakeRuntime, labels};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 const IMAGE: &str = "registry.example/shop/api:1";
 
@@ -24,10 +24,7 @@ fn cluster() -> Cluster {
 }
 
 fn runtime() -> FakeRuntime {
-    let runtime = FakeRuntime::new(|| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
-        Timestamp(Millis::from(now).0)
-    });
+    let runtime = FakeRuntime::new(|| SystemTime::now().into());
     runtime.add_image(IMAGE, Behaviour::default());
     runtime
 }

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio_stream::wrappers::{UnixListenerStream, WatchStream};
@@ -29,8 +29,7 @@ use tonic::{Request, Response, Status};
 use watch_pb::watch_service_server::{WatchService, WatchServiceServer};
 
 pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
-    Timestamp(since.as_millis() as u64)
+    SystemTime::now().into()
 }
 
 /// The state machine, its faults, and what was asked of it.
