@@ -31,13 +31,6 @@ pub(crate) fn state() -> ClusterState {
 /// Adds a service at generation 1.
 pub(crate) fn add_service(state: &mut ClusterState, name: &str, replicas: u32) {
     let workload = Workload {
-        image: Image { name: "registry.example/shop/api:1".into(), pull_policy: PullPolicy::IfNotPresent },
-        command: None,
-        args: None,
-        working_dir: None,
-        user: None,
-        env: BTreeMap::new(),
-        resources: Resources::default(),
         health: Some(HealthCheck {
             start_grace: Millis::from_secs(5),
             interval: Millis::from_secs(10),
@@ -45,21 +38,9 @@ pub(crate) fn add_service(state: &mut ClusterState, name: &str, replicas: u32) {
             retries: 3,
             check: Check::Http { url: "http://localhost:8080/up".into(), expect_status: 200 },
         }),
-        init: Vec::new(),
-        on_init_failure: OnInitFailure::Backoff,
-        on_panic: OnPanic::Restart,
-        volumes: Vec::new(),
-        stop_signal: Signal::TERM,
-        stop_grace_period: Millis::from_secs(10),
+        ..Workload::of("registry.example/shop/api:1")
     };
-    let service = Service {
-        workload: Arc::new(workload),
-        endpoints: Vec::new(),
-        scale: Scale::Fixed { replicas },
-        depends: Vec::new(),
-        update: Update { max_surge: 1, max_unavailable: 0, min_healthy: Millis(0) },
-        placement: Placement::default(),
-    };
+    let service = Service { scale: Scale::Fixed { replicas }, ..Service::of(workload) };
     let name: ServiceRef = name.parse().expect("a name");
     let service = ServiceState {
         name: name.clone(),

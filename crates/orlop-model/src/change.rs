@@ -193,33 +193,11 @@ fn word(variant: &impl std::fmt::Debug) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cpu, Millis, Resources};
+    use crate::Cpu;
     use std::sync::Arc;
 
     fn service() -> Service {
-        Service {
-            workload: Arc::new(Workload {
-                image: Image { name: "registry.example/api:1".into(), pull_policy: PullPolicy::IfNotPresent },
-                command: None,
-                args: None,
-                working_dir: None,
-                user: None,
-                env: BTreeMap::new(),
-                resources: Resources::default(),
-                health: None,
-                init: Vec::new(),
-                on_init_failure: OnInitFailure::Backoff,
-                on_panic: OnPanic::Restart,
-                volumes: Vec::new(),
-                stop_signal: Signal::TERM,
-                stop_grace_period: Millis::from_secs(10),
-            }),
-            endpoints: Vec::new(),
-            scale: Scale::Fixed { replicas: 1 },
-            depends: Vec::new(),
-            update: Update { max_surge: 1, max_unavailable: 0, min_healthy: Millis(0) },
-            placement: Placement::default(),
-        }
+        Service::of(Workload::of("registry.example/api:1"))
     }
 
     fn name() -> ServiceName {

@@ -3,8 +3,6 @@
 //! Values here cannot hold nonsense: a name that exists is valid, a phase carries only what exists in that phase. The
 //! crate does no IO, reads no clock, and knows nothing of protobuf or YAML; time comes in as [`Timestamp`].
 
-#[cfg(feature = "arbitrary")]
-pub mod arbitrary;
 pub mod change;
 pub mod check;
 pub mod event;

@@ -1,5 +1,6 @@
 //! The edges between wire and domain: nothing is lost on the way, nothing from outside panics, every bound is kept.
 
+use orlop_arbitrary as arbitrary;
 use orlop_model::plan::{Plan, Step};
 use orlop_model::spec::{Deployment, Service, Workload};
 use orlop_model::view::{Object, View};

@@ -1,5 +1,6 @@
 //! Whole files and everything that is said about them, word for word. `UPDATE_GOLDEN=1` writes the expected texts anew.
 
+use orlop_model::spec::{Service, Workload};
 use std::path::{Path, PathBuf};
 
 fn files(folder: &str) -> Vec<PathBuf> {
@@ -40,6 +41,14 @@ fn a_good_file_becomes_the_deployment_that_it_describes_with_defaults_filled_in(
         let deployment = parse(&path).unwrap_or_else(|problems| panic!("{problems}"));
         check(&path, &format!("{deployment:#?}\n"));
     }
+}
+
+#[test]
+fn a_file_that_says_nothing_else_gets_the_defaults_of_the_model() {
+    let text = "version: v1\ndeployment: shop\nservices:\n  api:\n    rtype: service\n    image: { name: registry.test/api:1 }\n";
+    let deployment = orlop_spec::parse("shop.yaml", text).unwrap_or_else(|problems| panic!("{problems}"));
+    let service = Service::of(Workload::of("registry.test/api:1"));
+    assert_eq!(deployment.services.into_values().collect::<Vec<_>>(), [service]);
 }
 
 #[test]

@@ -1,33 +1,15 @@
 //! Assignments for tests.
 
-use orlop_model::spec::{
-    Check, HealthCheck, Image, InitAction, InitStep, OnFailure, OnInitFailure, OnPanic, PullPolicy, Signal, Workload,
-};
+use orlop_model::spec::{Check, HealthCheck, InitAction, InitStep, OnFailure, Workload};
 use orlop_model::{
     Assignment, Desired, Generation, Millis, NodeId, Replica, ReplicaId, ReplicaStatus, Resources, Timestamp,
 };
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) const REPLICA: ReplicaId = ReplicaId::from_u128(7);
 
 pub(crate) fn workload() -> Workload {
-    Workload {
-        image: Image { name: "registry.example/app:1".into(), pull_policy: PullPolicy::IfNotPresent },
-        command: None,
-        args: None,
-        working_dir: None,
-        user: None,
-        env: BTreeMap::new(),
-        resources: Resources::default(),
-        health: None,
-        init: Vec::new(),
-        on_init_failure: OnInitFailure::Backoff,
-        on_panic: OnPanic::Restart,
-        volumes: Vec::new(),
-        stop_signal: Signal::TERM,
-        stop_grace_period: Millis::from_secs(10),
-    }
+    Workload::of("registry.example/app:1")
 }
 
 pub(crate) fn health() -> HealthCheck {

@@ -1,7 +1,7 @@
 //! A control plane and an overlay daemon in memory, on real sockets, for an agent under test.
 
 use orlop_agent::{Config, Running};
-use orlop_model::spec::{Image, OnInitFailure, OnPanic, PullPolicy, Signal, Workload};
+use orlop_model::spec::Workload;
 use orlop_model::*;
 use orlop_proto::node::v1 as pb;
 use orlop_proto::node::v1::node_service_server::{NodeService, NodeServiceServer};
@@ -393,22 +393,7 @@ pub(crate) fn replica_id(n: u128) -> ReplicaId {
 }
 
 pub(crate) fn workload(image: &str) -> Workload {
-    Workload {
-        image: Image { name: image.into(), pull_policy: PullPolicy::IfNotPresent },
-        command: None,
-        args: None,
-        working_dir: None,
-        user: None,
-        env: BTreeMap::new(),
-        resources: Resources::default(),
-        health: None,
-        init: Vec::new(),
-        on_init_failure: OnInitFailure::Backoff,
-        on_panic: OnPanic::Restart,
-        volumes: Vec::new(),
-        stop_signal: Signal::TERM,
-        stop_grace_period: Millis::from_secs(10),
-    }
+    Workload::of(image)
 }
 
 pub(crate) fn assignment(replica: ReplicaId, workload: Workload) -> Assignment {

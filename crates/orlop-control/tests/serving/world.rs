@@ -3,7 +3,7 @@
 use orlop_client::{Address, OperatorClient};
 use orlop_control::{Config, Listen, Running};
 use orlop_model::spec::*;
-use orlop_model::{Millis, NodeId, Object, Phase, ReplicaId, ReplicaStatus, Resources, Revision, Timestamp, View};
+use orlop_model::{NodeId, Object, Phase, ReplicaId, ReplicaStatus, Revision, Timestamp, View};
 use orlop_proto::node::v1 as node;
 use orlop_proto::node::v1::node_service_client::NodeServiceClient;
 use orlop_proto::scheduler::v1 as scheduler;
@@ -333,22 +333,6 @@ pub(crate) fn start(deployment: &str, id: u128, slot: u32, generation: u64, node
 /// A deployment of services with images; each has an endpoint under a path of its own.
 pub(crate) fn deployment(name: &str, services: &[(&str, &str)]) -> Deployment {
     let service = |service: &str, image: &str| Service {
-        workload: Arc::new(Workload {
-            image: Image { name: image.into(), pull_policy: PullPolicy::IfNotPresent },
-            command: None,
-            args: None,
-            working_dir: None,
-            user: None,
-            env: BTreeMap::new(),
-            resources: Resources::default(),
-            health: None,
-            init: Vec::new(),
-            on_init_failure: OnInitFailure::Backoff,
-            on_panic: OnPanic::Restart,
-            volumes: Vec::new(),
-            stop_signal: Signal::TERM,
-            stop_grace_period: Millis::from_secs(10),
-        }),
         endpoints: vec![Endpoint {
             name: "http".parse().expect("a name"),
             protocol: Protocol::Http,
@@ -356,10 +340,7 @@ pub(crate) fn deployment(name: &str, services: &[(&str, &str)]) -> Deployment {
             path: format!("/{name}/{service}"),
             host: None,
         }],
-        scale: Scale::Fixed { replicas: 1 },
-        depends: Vec::new(),
-        update: Update { max_surge: 1, max_unavailable: 0, min_healthy: Millis(0) },
-        placement: Placement::default(),
+        ..Service::of(Workload::of(image))
     };
     Deployment {
         name: name.parse().expect("a name"),

@@ -10,6 +10,7 @@ pub use policy::*;
 pub use workload::*;
 
 use crate::name::{DeploymentName, ServiceName};
+use crate::time::Millis;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -37,4 +38,18 @@ pub struct Service {
     pub update: Update,
     /// Where its replicas may go.
     pub placement: Placement,
+}
+
+impl Service {
+    /// One replica of a workload, with what a spec file gets that says nothing else.
+    pub fn of(workload: Workload) -> Self {
+        Self {
+            workload: Arc::new(workload),
+            endpoints: Vec::new(),
+            scale: Scale::Fixed { replicas: 1 },
+            depends: Vec::new(),
+            update: Update { max_surge: 1, max_unavailable: 0, min_healthy: Millis(0) },
+            placement: Placement::default(),
+        }
+    }
 }

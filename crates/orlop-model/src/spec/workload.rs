@@ -38,6 +38,28 @@ pub struct Workload {
     pub stop_grace_period: Millis,
 }
 
+impl Workload {
+    /// Runs an image as it is, with what a spec file gets that says nothing else.
+    pub fn of(image: impl Into<String>) -> Self {
+        Self {
+            image: Image { name: image.into(), pull_policy: PullPolicy::IfNotPresent },
+            command: None,
+            args: None,
+            working_dir: None,
+            user: None,
+            env: BTreeMap::new(),
+            resources: Resources::default(),
+            health: None,
+            init: Vec::new(),
+            on_init_failure: OnInitFailure::Backoff,
+            on_panic: OnPanic::Restart,
+            volumes: Vec::new(),
+            stop_signal: Signal::TERM,
+            stop_grace_period: Millis::from_secs(10),
+        }
+    }
+}
+
 /// An image and when to fetch it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {

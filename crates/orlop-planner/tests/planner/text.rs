@@ -10,10 +10,7 @@
 //! A line that begins with a space goes on with the one before. What is left out has a plain default.
 
 use orlop_model::plan::{Plan, Step};
-use orlop_model::spec::{
-    Condition, Constraint, Dependency, Image, NodeAttribute, OnFailure, OnInitFailure, OnPanic, Placement, PullPolicy,
-    Scale, Service, Signal, Update, Workload,
-};
+use orlop_model::spec::{Condition, Constraint, Dependency, NodeAttribute, OnFailure, Service, Update, Workload};
 use orlop_model::{
     Cpu, Desired, Generation, Health, Liveness, Memory, Millis, Node, NodeId, Outcome, Phase, Reason, Replica,
     ReplicaId, ReplicaStatus, Resources, Revision, ServiceRef, ServiceState, ServiceStatus, StopOrder, Timestamp,
@@ -61,27 +58,8 @@ fn memory(text: &str) -> Memory {
 /// A service that asks for nothing.
 pub(crate) fn plain_service() -> Service {
     Service {
-        workload: Arc::new(Workload {
-            image: Image { name: "registry.example/app:1".into(), pull_policy: PullPolicy::IfNotPresent },
-            command: None,
-            args: None,
-            working_dir: None,
-            user: None,
-            env: BTreeMap::new(),
-            resources: Resources::default(),
-            health: None,
-            init: Vec::new(),
-            on_init_failure: OnInitFailure::Backoff,
-            on_panic: OnPanic::Restart,
-            volumes: Vec::new(),
-            stop_signal: Signal::TERM,
-            stop_grace_period: Millis::from_secs(10),
-        }),
-        endpoints: Vec::new(),
-        scale: Scale::Fixed { replicas: 1 },
-        depends: Vec::new(),
         update: Update { max_surge: 1, max_unavailable: 0, min_healthy: Millis::from_secs(10) },
-        placement: Placement::default(),
+        ..Service::of(Workload::of("registry.example/app:1"))
     }
 }
 

@@ -5,15 +5,12 @@ mod real;
 
 use fake::{Control, now};
 use orlop_model::plan::Plan;
-use orlop_model::spec::{
-    Condition, Dependency, Deployment, Image, OnFailure, OnInitFailure, OnPanic, Placement, PullPolicy, Scale, Service,
-    Signal, Update, Workload,
-};
-use orlop_model::{Millis, Replica, Resources};
+use orlop_model::spec::{Condition, Dependency, Deployment, OnFailure, Scale, Service, Update, Workload};
+use orlop_model::{Millis, Replica};
 use orlop_scheduler::{Config, serve};
 use orlop_state::command::SubmitPlan;
 use orlop_state::{Answer, Kind, State};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,27 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 fn service(image: &str, replicas: u32) -> Service {
     Service {
-        workload: Arc::new(Workload {
-            image: Image { name: image.into(), pull_policy: PullPolicy::Never },
-            command: None,
-            args: None,
-            working_dir: None,
-            user: None,
-            env: BTreeMap::new(),
-            resources: Resources::default(),
-            health: None,
-            init: Vec::new(),
-            on_init_failure: OnInitFailure::Backoff,
-            on_panic: OnPanic::Restart,
-            volumes: Vec::new(),
-            stop_signal: Signal::TERM,
-            stop_grace_period: Millis::from_secs(10),
-        }),
-        endpoints: Vec::new(),
         scale: Scale::Fixed { replicas },
-        depends: Vec::new(),
         update: Update { max_surge: 1, max_unavailable: 0, min_healthy: Millis(20) },
-        placement: Placement::default(),
+        ..Service::of(Workload::of(image))
     }
 }
 

@@ -36,7 +36,7 @@ enum PlanOp {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    use orlop_model::arbitrary::{replica_status, stop_order};
+    use orlop_arbitrary::{replica_status, stop_order};
     let few = 0..8_usize;
     prop_oneof![
         4 => (prop_oneof![4 => Just(0), 1 => 0..3_usize], 1..4_u8, 0..3_u8, prop_oneof![3 => 1..3_u32, 1 => 0..4_u32], prop::option::weighted(0.2, 0..4_u64)).prop_map(
@@ -62,7 +62,7 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn plan_op() -> impl Strategy<Value = PlanOp> {
-    use orlop_model::arbitrary::{service_status, stop_order};
+    use orlop_arbitrary::{service_status, stop_order};
     prop_oneof![
         9 => (any::<usize>(), prop_oneof![3 => Just(0), 1 => 0..3_u32], any::<usize>(), prop::bool::weighted(0.1))
             .prop_map(|(service, slot, node, stale)| PlanOp::Start { service, slot, node, stale }),

@@ -6,7 +6,6 @@ use orlop_model::*;
 use orlop_state::command::*;
 use orlop_state::{Answer, Applied, Command, Entity, Kind, State, stored};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// A state with a clock that goes on by a second with every command.
 #[derive(Clone, Default)]
@@ -136,26 +135,15 @@ pub(crate) const READY: Phase = Phase::Running(Health::Healthy);
 
 pub(crate) fn workload(image: &str) -> Workload {
     Workload {
-        image: Image { name: image.into(), pull_policy: PullPolicy::IfNotPresent },
         command: Some(vec!["/api".into()]),
-        args: None,
-        working_dir: None,
-        user: None,
         env: BTreeMap::from([("LOG".into(), EnvValue::Literal("info".into()))]),
         resources: Resources { cpu: Some(Cpu(500)), memory: Some(Memory(256 << 20)) },
-        health: None,
-        init: Vec::new(),
-        on_init_failure: OnInitFailure::Backoff,
-        on_panic: OnPanic::Restart,
-        volumes: Vec::new(),
-        stop_signal: Signal::TERM,
-        stop_grace_period: Millis::from_secs(10),
+        ..Workload::of(image)
     }
 }
 
 pub(crate) fn service(image: &str, path: &str, port: u16, replicas: u32) -> Service {
     Service {
-        workload: Arc::new(workload(image)),
         endpoints: vec![Endpoint {
             name: "http".parse().expect("a name"),
             protocol: Protocol::Http,
@@ -164,9 +152,7 @@ pub(crate) fn service(image: &str, path: &str, port: u16, replicas: u32) -> Serv
             host: None,
         }],
         scale: orlop_model::spec::Scale::Fixed { replicas },
-        depends: Vec::new(),
-        update: Update { max_surge: 1, max_unavailable: 0, min_healthy: Millis(0) },
-        placement: Placement::default(),
+        ..Service::of(workload(image))
     }
 }
 

@@ -1,11 +1,11 @@
 //! Any value of the domain, for property tests: valid by construction, small enough to read when a test fails, and wide
 //! enough to visit every variant.
 
-use crate::lifecycle::*;
-use crate::name::*;
-use crate::plan::{Plan, Step};
-use crate::spec::*;
-use crate::*;
+use orlop_model::lifecycle::*;
+use orlop_model::name::*;
+use orlop_model::plan::{Plan, Step};
+use orlop_model::spec::*;
+use orlop_model::*;
 use proptest::collection::{btree_map, vec};
 use proptest::option::of as maybe;
 use proptest::prelude::*;
