@@ -72,6 +72,10 @@ pub struct Testbed {
     programs: BTreeMap<Role, Program>,
 }
 
+fn named(signal: &str) -> nix::sys::signal::Signal {
+    format!("SIG{signal}").parse().unwrap_or_else(|_| panic!("there is no signal SIG{signal}"))
+}
+
 static STARTED: AtomicU32 = AtomicU32::new(0);
 
 impl Testbed {
@@ -174,6 +178,25 @@ impl Testbed {
         if let Some(mut program) = self.programs.remove(&role) {
             program.kill();
         }
+    }
+
+    /// Sends a role a signal, by its name without `SIG`.
+    ///
+    /// # Panics
+    /// When there is no such signal.
+    pub fn signal(&self, role: Role, signal: &str) {
+        if let Some(program) = self.programs.get(&role) {
+            program.signal(named(signal));
+        }
+    }
+
+    /// Sends a process of the cluster, such as a container's, a signal. One that has just ended gets none.
+    ///
+    /// # Panics
+    /// When there is no such signal.
+    pub fn signal_process(&self, pid: u32, signal: &str) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a process id"));
+        let _ = nix::sys::signal::kill(pid, named(signal));
     }
 
     /// Asks a role to end, and waits for it.

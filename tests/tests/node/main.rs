@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bad_luck;
+mod chaos;
 mod deploying;
 mod first_run;
 mod lifecycle;

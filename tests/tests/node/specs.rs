@@ -32,7 +32,16 @@ pub(crate) fn hello(name: &str, replicas: u32, more: &str) -> String {
 
 /// The replicas of a service, by slot, as `orlopctl status -o json` shows them.
 pub(crate) fn replicas(testbed: &Testbed, service: &str) -> Vec<Value> {
-    let status = testbed.ctl_json(&["status"]);
+    of_service(&testbed.ctl_json(&["status"]), service)
+}
+
+/// The same, or `None` while the control plane does not answer.
+pub(crate) fn replicas_if_told(testbed: &Testbed, service: &str) -> Option<Vec<Value>> {
+    let status = serde_json::from_str(&testbed.ctl(&["status", "-o", "json"]).stdout).ok()?;
+    Some(of_service(&status, service))
+}
+
+fn of_service(status: &Value, service: &str) -> Vec<Value> {
     let mut found: Vec<Value> = status["replicas"]
         .as_array()
         .map(|replicas| replicas.iter().filter(|r| r["service"] == service).cloned().collect())
