@@ -32,7 +32,9 @@ fn main() -> ExitCode {
             }
         };
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    // The command runs on this thread, and connections on another: when a pager lets the output wait, the control plane
+    // must not take this program for dead.
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("orlopctl: the system gives no resources to start: {error}");

@@ -1,6 +1,7 @@
 //! `orlopctl`, the binary, against a real control plane and scheduler.
 
 mod node;
+mod pager;
 mod terminal;
 mod world;
 

@@ -162,6 +162,13 @@ async fn logs(session: &Session, start: pb::LogsStart) {
             text: text.as_bytes().to_vec(),
         })
     };
+    // Who asks for many gets so many, and long ones.
+    if let Some(lines @ 1000..) = start.tail {
+        for n in 0..u64::from(lines) {
+            session.send(line(n, pb::Stream::Stdout, &"x".repeat(4000))).await;
+        }
+        return session.send(Frame::CaughtUp(pb::CaughtUp {})).await;
+    }
     session.send(line(1_000_000_001, pb::Stream::Stdout, "first")).await;
     session.send(line(2_000_000_000, pb::Stream::Stderr, "second")).await;
     session.send(Frame::CaughtUp(pb::CaughtUp {})).await;

@@ -13,7 +13,6 @@ use orlop_proto::node::v1::session_frame::Frame;
 use orlop_proto::node::v1::session_start::Kind;
 use orlop_runtime::{ContainerRuntime, RuntimeError};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -21,9 +20,6 @@ use tonic::transport::Channel;
 
 /// So many frames wait in a session before whoever makes them has to.
 const FRAMES_WAITING_MAX: usize = 64;
-
-/// How long the other side has for taking the end of a session.
-const LAST_WORDS_WITHIN: Duration = Duration::from_secs(10);
 
 /// What sessions work with.
 pub(crate) struct Sessions {
@@ -120,10 +116,10 @@ impl Sessions {
             () = hand_over(&mut stream, hand) => Err(HungUp),
         };
         tracing::debug!(session, hung_up = ended.is_err(), "session ended");
-        // To let go of the stream would take back what was said last and is not sent yet: the other side ends it.
+        // To let go of the stream would take back what was said last and is not sent yet: the other side ends it, when
+        // its reader has had all of it or is gone. A reader may take its time: somebody turns the pages.
         drop(outgoing);
-        let last = async { while let Ok(Some(_)) = stream.message().await {} };
-        let _ = tokio::time::timeout(LAST_WORDS_WITHIN, last).await;
+        while let Ok(Some(_)) = stream.message().await {}
     }
 }
 

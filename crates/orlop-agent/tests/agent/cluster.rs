@@ -207,8 +207,13 @@ impl Control {
 
     /// Asks the agent for a session.
     pub(crate) async fn session(&self, name: &str, start: pb::session_start::Kind) -> Session {
+        self.session_of(name, start, 1000).await
+    }
+
+    /// Asks the agent for a session in which so many frames are taken that nobody has read yet.
+    pub(crate) async fn session_of(&self, name: &str, start: pb::session_start::Kind, unread: usize) -> Session {
         self.node().await;
-        let (to_caller, frames) = mpsc::channel(1000);
+        let (to_caller, frames) = mpsc::channel(unread);
         let (send, from_caller) = mpsc::channel(100);
         self.sessions.lock().insert(name.to_owned(), Waiting { to_caller, from_caller });
         let inviting = self.inviting.lock().clone().expect("the agent attends");

@@ -444,3 +444,32 @@ async fn stopping_the_agent_leaves_its_containers_and_tells_its_last_words() {
     assert!(matches!(containers[0].state, ContainerState::Running { .. }));
     assert_eq!(runtime.signals(&containers[0].id), []);
 }
+
+#[tokio::test]
+async fn what_a_session_said_last_waits_for_a_reader_who_takes_their_time() {
+    let (cluster, runtime) = (cluster(), runtime());
+    let _agent = start(&cluster, &runtime).await;
+    let directory = cluster.data().join(format!("logs/shop/api/0/{}", replica_id(1)));
+    std::fs::create_dir_all(&directory).expect("made");
+    let file = directory.join("0.log");
+    let line = |n: u32| format!("2026-11-21T07:53:50.{n:09}Z stdout F {}\n", "x".repeat(60_000));
+    std::fs::write(&file, (0..40).map(line).collect::<String>()).expect("written");
+    let logs = Kind::Logs(pb::LogsStart {
+        service: Some((&"shop/api".parse::<ServiceRef>().expect("a name")).into()),
+        ..pb::LogsStart::default()
+    });
+    let mut session = cluster.control.session_of("ses_1", logs, 1).await;
+    assert!(matches!(session.next().await, Some(Frame::Log(_))));
+    let is_read = || {
+        let open = std::fs::read_dir("/proc/self/fd").expect("own files").flatten();
+        !open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).any(|open| open == file)
+    };
+    until("all is read and waits to be taken", is_read).await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(15)).await;
+    tokio::time::resume();
+    for n in 1..40 {
+        assert!(matches!(session.next().await, Some(Frame::Log(_))), "line {n}");
+    }
+    assert!(matches!(session.next().await, Some(Frame::CaughtUp(_))));
+}
