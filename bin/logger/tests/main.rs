@@ -159,6 +159,70 @@ fn signals_do_not_end_it_while_the_container_lives() {
 }
 
 #[test]
+fn another_logger_takes_the_post_of_one_that_was_killed_and_none_of_one_that_lives() {
+    let place = tempfile::tempdir().unwrap();
+    let (logs, post) = (place.path().join("logs of it"), place.path().join("posts/c1"));
+    let mut logger = start(&[
+        "directory".as_ref(),
+        logs.as_ref(),
+        "bytes".as_ref(),
+        "100000".as_ref(),
+        "files".as_ref(),
+        "3".as_ref(),
+        "post".as_ref(),
+        post.as_ref(),
+    ]);
+    let successor = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_orlop-logger"));
+        command.args(["take-over".as_ref(), post.as_os_str()]).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    assert_eq!(successor().wait().unwrap().code(), Some(3), "it lives");
+    logger.stdout.as_mut().unwrap().write_all(b"before\n").unwrap();
+    let written = || std::fs::read_to_string(logs.join("0.log")).unwrap_or_default().contains("before");
+    while !written() {
+        std::thread::yield_now();
+    }
+    // As the agent has them open, so that they are not broken pipes until another logger reads.
+    let end = |number| std::fs::File::open(format!("/proc/{}/fd/{number}", logger.child.id())).unwrap();
+    let _ends = [end(3), end(4)];
+    logger.child.kill().unwrap();
+    logger.child.wait().unwrap();
+
+    // Nobody reads now; this process is the shim that the next one looks at.
+    logger.stdout.as_mut().unwrap().write_all(b"between\n").unwrap();
+    logger.stderr.as_mut().unwrap().write_all(b"trouble\n").unwrap();
+    let mut second = successor();
+    let mut said = [0; 8];
+    std::io::Read::read_exact(second.stdout.as_mut().unwrap(), &mut said).unwrap();
+    assert_eq!(&said, b"reading\n");
+    assert_eq!(successor().wait().unwrap().code(), Some(3), "the second one has it");
+    logger.stdout.as_mut().unwrap().write_all(b"after\n").unwrap();
+    (logger.stdout, logger.stderr) = (None, None);
+    assert!(second.wait().unwrap().success());
+    let mut texts: Vec<_> = lines(&logs).into_iter().map(|(_, _, text)| text).collect();
+    let notice = texts.iter().position(|text| text.contains("may be missing")).unwrap();
+    texts.remove(notice);
+    texts.sort();
+    assert_eq!((notice, texts), (1, ["after", "before", "between", "trouble"].map(str::to_owned).into()));
+    assert!(!post.exists(), "there is nothing to take over");
+}
+
+#[test]
+fn a_post_whose_pipes_are_gone_has_nothing_to_take_over() {
+    let place = tempfile::tempdir().unwrap();
+    let post = place.path().join("post");
+    std::fs::write(&post, format!("1 {} 1 2 4096 2 {}", std::process::id(), place.path().display())).unwrap();
+    let take_over = |post: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_orlop-logger"));
+        command.args(["take-over".as_ref(), post.as_os_str()]).stderr(Stdio::null()).status().unwrap().code()
+    };
+    assert_eq!(take_over(&post), Some(3));
+    std::fs::write(&post, "nonsense").unwrap();
+    assert_eq!(take_over(&post), Some(1));
+}
+
+#[test]
 fn a_full_disk_loses_lines_with_a_count_and_never_blocks_the_container() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log");
@@ -198,9 +262,13 @@ fn a_full_disk_loses_lines_with_a_count_and_never_blocks_the_container() {
 
 #[test]
 fn wrong_arguments_are_refused() {
-    for arguments in
-        [&[][..], &["directory", "relative", "bytes", "9999", "files", "3"], &["directory"], &["what", "x"]]
-    {
+    for arguments in [
+        &[][..],
+        &["directory", "relative", "bytes", "9999", "files", "3"],
+        &["directory"],
+        &["what", "x"],
+        &["take-over", "/x", "directory", "/y"],
+    ] {
         let status = Command::new(env!("CARGO_BIN_EXE_orlop-logger")).args(arguments).stderr(Stdio::null()).status();
         assert_eq!(status.unwrap().code(), Some(2));
     }

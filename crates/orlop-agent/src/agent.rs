@@ -4,6 +4,7 @@
 //! in tasks whose result is an event again. Dropping the loop drops them all, which is what a crash is.
 
 mod adopt;
+mod loggers;
 mod resync;
 
 use crate::StartError;
@@ -19,7 +20,7 @@ use futures::FutureExt;
 use orlop_agent_core::{Failure, GenerationGuard, Input, Operation, ReplicaMachine, Step};
 use orlop_follower::{Follower, FollowerConfig, ViewState};
 use orlop_model::{Assignment, Exit, Level, NodeId, Outcome, Phase, Reason, ReplicaId, ReplicaStatus, Subject, View};
-use orlop_runtime::{ContainerRuntime, ResolvedImage, RuntimeError};
+use orlop_runtime::{ContainerRuntime, LostLogger, ResolvedImage, RuntimeError};
 use resync::Listing;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
@@ -30,6 +31,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How long an agent that was asked to stop waits for its last reports to be taken.
 const FLUSH_WITHIN: Duration = Duration::from_secs(1);
+/// How often loggers that were killed are looked for. A container that says 64 KiB meanwhile has to wait.
+const LOGGERS_EVERY: Duration = Duration::from_secs(2);
 /// How often old logs are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
@@ -55,6 +58,8 @@ pub(crate) struct Agent {
     resync_at: Instant,
     resync_runs: bool,
     sweep_at: Instant,
+    /// None while they are looked for.
+    loggers_at: Option<Instant>,
     tasks: JoinSet<Event>,
     _attending: AbortOnDrop,
     _ends: DropGuard,
@@ -70,9 +75,15 @@ struct Entry {
 
 enum Event {
     Step(Box<Done>),
-    Ended { replica: ReplicaId, attempt: u32, result: Result<Exit, RuntimeError> },
+    Ended {
+        replica: ReplicaId,
+        attempt: u32,
+        result: Result<Exit, RuntimeError>,
+    },
     Listed(Listing),
-    Swept,
+    Mended(Vec<LostLogger>),
+    /// Something that needs no follow-up.
+    Done,
 }
 
 /// A step that was executed.
@@ -148,6 +159,7 @@ impl Agent {
             resync_at: Instant::now(),
             resync_runs: false,
             sweep_at: Instant::now() + SWEEP_EVERY,
+            loggers_at: Some(Instant::now()),
             tasks: JoinSet::new(),
             _attending: AbortOnDrop(attending),
             _ends: beside.drop_guard(),
@@ -192,6 +204,9 @@ impl Agent {
         if !self.resync_runs && self.resync_at <= now {
             self.begin_listing();
         }
+        if self.loggers_at.is_some_and(|at| at <= now) {
+            self.begin_mending();
+        }
         if self.sweep_at <= now {
             self.sweep_at = now + SWEEP_EVERY;
             self.begin_sweep();
@@ -202,7 +217,7 @@ impl Agent {
         let machines = self.entries.values().filter_map(|entry| entry.machine.next_deadline());
         let machines = machines.min().map(|at| self.clock.instant(at));
         let resync = (!self.resync_runs).then_some(self.resync_at);
-        [machines, resync, Some(self.sweep_at)].into_iter().flatten().min().unwrap_or(self.sweep_at)
+        [machines, resync, self.loggers_at, Some(self.sweep_at)].into_iter().flatten().min().unwrap_or(self.sweep_at)
     }
 
     fn time_passed(&mut self) {
@@ -283,7 +298,8 @@ impl Agent {
                 }
             },
             Event::Listed(listing) => self.listed(listing),
-            Event::Swept => {}
+            Event::Mended(lost) => self.mended(lost),
+            Event::Done => {}
         }
     }
 
@@ -450,7 +466,7 @@ impl Agent {
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "old logs were not removed; tried again later"),
             }
-            Event::Swept
+            Event::Done
         });
     }
 }

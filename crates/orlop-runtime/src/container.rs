@@ -97,6 +97,16 @@ pub struct ContainerInfo {
     pub state: ContainerState,
 }
 
+/// A logger that came to a bad end while its container was there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostLogger {
+    /// The container's id.
+    pub id: String,
+    /// Another logger goes on with the container's output; or why there is none, and then the container waits for ever
+    /// as soon as it has said enough.
+    pub outcome: Result<(), String>,
+}
+
 /// What a container's process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContainerState {

@@ -17,8 +17,8 @@ pub mod pack;
 mod time;
 
 pub use container::{
-    ContainerInfo, ContainerSpec, ContainerState, ExecProcess, ExecSpec, Input, LogTarget, Mount, MountSource, Output,
-    TerminalSize, labels,
+    ContainerInfo, ContainerSpec, ContainerState, ExecProcess, ExecSpec, Input, LogTarget, LostLogger, Mount,
+    MountSource, Output, TerminalSize, labels,
 };
 pub use containerd::{Containerd, ContainerdConfig};
 pub use error::RuntimeError;
@@ -72,6 +72,10 @@ pub trait ContainerRuntime: Send + Sync + 'static {
 
     /// All containers of this runtime's namespace, by id.
     async fn list(&self) -> Result<Vec<ContainerInfo>, RuntimeError>;
+
+    /// Looks for loggers that were killed, and starts others that go on with what their containers say. Names those of
+    /// containers that run; one that cannot be replaced is named after several looks. Cheap when there is nothing to do.
+    async fn mend_loggers(&self) -> Vec<LostLogger>;
 
     /// Starts a process in a running container.
     async fn exec(&self, id: &str, exec: ExecSpec) -> Result<Box<dyn ExecProcess>, RuntimeError>;

@@ -8,5 +8,6 @@ mod chaos;
 mod deploying;
 mod first_run;
 mod lifecycle;
+mod loggers;
 mod looking;
 mod specs;

@@ -102,6 +102,24 @@ async fn an_agent_that_is_killed_and_started_again_touches_no_container() {
 }
 
 #[tokio::test]
+async fn a_replica_whose_logger_cannot_be_replaced_is_started_again_and_people_hear_of_both() {
+    let (cluster, runtime) = (cluster(), runtime());
+    runtime.add_image(IMAGE, Behaviour { ignores_signals: true, ..Behaviour::default() });
+    let _agent = start(&cluster, &runtime).await;
+    let replica = replica_id(1);
+    cluster.control.assign(assignment(replica, workload(IMAGE)));
+    cluster.control.until_phase(replica, Phase::Running(Health::Unchecked)).await;
+    let container = format!("{replica}-1");
+    runtime.lose_logger(&container, Ok(()));
+    cluster.control.until_event("logger_replaced").await;
+    assert_eq!(runtime.signals(&container), []);
+    runtime.lose_logger(&container, Err("its shim is gone".into()));
+    cluster.control.until_event("logger_lost").await;
+    let status = cluster.control.until(replica, |s| s.restarts == 1 && s.phase.is_ready()).await;
+    assert_eq!(status.last_exit.map(|e| e.code), Some(137));
+}
+
+#[tokio::test]
 async fn without_a_control_plane_crashes_are_still_cured_also_by_a_new_agent_and_nothing_is_removed() {
     let (cluster, runtime) = (cluster(), runtime());
     let agent = start(&cluster, &runtime).await;

@@ -6,6 +6,7 @@
 use super::client::{Client, Failure, PROCESS, QUICK};
 use super::exits::{Ended, Exits, process};
 use super::images::Images;
+use super::loggers::Kept;
 use super::proto::{RuncOptions, spec_any};
 use super::{ContainerdConfig, cgroup, host};
 use crate::RuntimeError;
@@ -23,7 +24,7 @@ use containerd_client::types::v1::{Process, Status};
 use orlop_model::Exit;
 use orlop_model::spec::Signal;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::Path;
 use std::sync::Arc;
@@ -44,11 +45,23 @@ pub(crate) struct Containers {
     pub(crate) exits: Arc<Exits>,
     pub(crate) host: Host,
     user_files: Mutex<HashMap<String, Arc<UserFiles>>>,
+    pub(super) kept: Kept,
+    /// How often another logger could not take over, by container.
+    pub(super) failures: Mutex<BTreeMap<String, u32>>,
 }
 
 impl Containers {
     pub(crate) fn new(client: Client, config: ContainerdConfig, images: Arc<Images>, exits: Arc<Exits>) -> Self {
-        Self { client, config, images, exits, host: host::detect(), user_files: Mutex::default() }
+        Self {
+            client,
+            config,
+            images,
+            exits,
+            host: host::detect(),
+            user_files: Mutex::default(),
+            kept: Kept::default(),
+            failures: Mutex::default(),
+        }
     }
 
     fn cgroup(&self, id: &str) -> String {
@@ -93,6 +106,7 @@ impl Containers {
             }
             return Err(error);
         }
+        self.kept.open(&self.config.run_dir, &spec.id);
         Ok(())
     }
 
@@ -237,9 +251,10 @@ impl Containers {
             return Err(failed(format!("the log writer {} does not exist", self.config.logger.display())));
         }
         Ok(format!(
-            "binary://{}?directory={}&bytes={file_bytes_max}&files={files_max}",
+            "binary://{}?directory={}&bytes={file_bytes_max}&files={files_max}&post={}",
             percent(&self.config.logger),
             percent(directory),
+            percent(&super::loggers::posts(&self.config.run_dir).join(&spec.id)),
         ))
     }
 
@@ -313,6 +328,7 @@ impl Containers {
             Err(failure) => return Err(self.client.error("removing the container", failure)),
         }
         self.images.snapshots.remove(&self.client, id).await?;
+        super::loggers::forget(&self.config.run_dir, id);
         match std::fs::remove_dir_all(self.exec_directory(id)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(RuntimeError::other("removing what was left of exec", error))

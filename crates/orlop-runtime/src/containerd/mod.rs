@@ -14,6 +14,7 @@ mod host;
 mod images;
 mod import;
 mod locks;
+mod loggers;
 mod proto;
 mod rootfs;
 mod unpack;
@@ -21,7 +22,7 @@ mod unpack;
 pub use cgroup::remove_cgroups;
 pub use daemon::{Daemon, DaemonError, Detected, remove_leftovers};
 
-use crate::container::{ContainerInfo, ContainerSpec, ExecProcess, ExecSpec};
+use crate::container::{ContainerInfo, ContainerSpec, ExecProcess, ExecSpec, LostLogger};
 use crate::image::{ImageInfo, ResolvedImage};
 use crate::images::RegistryConfig;
 use crate::images::registry::Registries;
@@ -45,7 +46,7 @@ pub struct ContainerdConfig {
     pub socket: PathBuf,
     /// containerd's own namespace for our things: 1–76 letters, digits, `-`, `_`, `.`.
     pub namespace: String,
-    /// For FIFOs of exec; made when missing.
+    /// For FIFOs of exec and the posts of loggers; made when missing.
     pub run_dir: PathBuf,
     /// The program that writes logs; absolute.
     pub logger: PathBuf,
@@ -171,6 +172,13 @@ impl ContainerRuntime for Containerd {
 
     async fn list(&self) -> Result<Vec<ContainerInfo>, RuntimeError> {
         self.containers().await?.list().await
+    }
+
+    async fn mend_loggers(&self) -> Vec<LostLogger> {
+        match self.containers().await {
+            Ok(containers) => containers.mend_loggers().await,
+            Err(_) => Vec::new(),
+        }
     }
 
     async fn exec(&self, id: &str, exec: ExecSpec) -> Result<Box<dyn ExecProcess>, RuntimeError> {

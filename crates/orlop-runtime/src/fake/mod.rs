@@ -5,7 +5,7 @@
 //! [failed](FakeRuntime::fail) to get between the steps of a caller, and are recorded.
 
 use crate::container::{
-    ContainerInfo, ContainerSpec, ContainerState, ExecProcess, ExecSpec, Input, Output, TerminalSize,
+    ContainerInfo, ContainerSpec, ContainerState, ExecProcess, ExecSpec, Input, LostLogger, Output, TerminalSize,
 };
 use crate::image::{ImageConfig, ImageInfo, ResolvedImage};
 use crate::{Archive, ContainerRuntime, RuntimeError};
@@ -98,6 +98,7 @@ struct World {
     faults: BTreeMap<Operation, VecDeque<RuntimeError>>,
     held: BTreeSet<(Operation, String)>,
     gone: bool,
+    lost_loggers: Vec<LostLogger>,
     calls: Vec<Call>,
     next_pid: u32,
 }
@@ -167,6 +168,11 @@ impl FakeRuntime {
     /// Takes the runtime away or gives it back: while away, calls are `Unavailable`, and containers live on.
     pub fn set_available(&self, available: bool) {
         self.change(|world| world.gone = !available);
+    }
+
+    /// Kills the logger of a container; when it is mended, this comes of it.
+    pub fn lose_logger(&self, id: &str, outcome: Result<(), String>) {
+        self.change(|world| world.lost_loggers.push(LostLogger { id: id.to_owned(), outcome }));
     }
 
     /// Takes the processes of all containers away without a trace, as a restart of the machine does.
@@ -384,6 +390,10 @@ impl ContainerRuntime for FakeRuntime {
             .iter()
             .map(|(id, c)| ContainerInfo { id: id.clone(), labels: c.spec.labels.clone(), state: c.state })
             .collect())
+    }
+
+    async fn mend_loggers(&self) -> Vec<LostLogger> {
+        std::mem::take(&mut self.shared.world.lock().lost_loggers)
     }
 
     async fn exec(&self, id: &str, exec: ExecSpec) -> Result<Box<dyn ExecProcess>, RuntimeError> {
