@@ -6,9 +6,11 @@
 //! result and ends.
 
 mod configuration;
+mod files;
 mod signals;
 
 pub use configuration::Common;
+pub use files::raise_open_files;
 pub use signals::stop_on_signals;
 
 use clap::Parser;
@@ -33,6 +35,7 @@ where
             return Ok(());
         }
         orlop_telemetry::init(role, log.log_format.parse()?, &log.log)?;
+        raise_open_files();
         // One thread carries a role with ease, and what is not there costs no memory.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {

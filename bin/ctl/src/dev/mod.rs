@@ -80,6 +80,7 @@ pub(crate) fn run(args: &DevArgs) -> anyhow::Result<()> {
     // Everything is made for the duration of this process and must not outlive it by accident.
     let lock = folders.lock()?;
     orlop_telemetry::init("dev", args.log_format.parse()?, &args.log)?;
+    orlop_program::raise_open_files();
     let outcome = runtime()?.block_on(async {
         if args.containerd_only { node::containerd_only(&folders).await } else { node::run(args, &folders).await }
     });
