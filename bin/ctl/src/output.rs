@@ -100,6 +100,17 @@ pub(crate) struct ServiceOut {
     pub(crate) stopping: Option<&'static str>,
     pub(crate) blocked: Vec<ReasonOut>,
     pub(crate) dependency_fault: Option<DependencyFaultOut>,
+    /// Public endpoints that nodes cannot serve.
+    pub(crate) endpoint_faults: Vec<EndpointFaultOut>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct EndpointFaultOut {
+    pub(crate) endpoint: String,
+    pub(crate) node: String,
+    pub(crate) node_name: String,
+    pub(crate) since: String,
+    pub(crate) reason: ReasonOut,
 }
 
 #[derive(Debug, Serialize)]
@@ -156,6 +167,17 @@ impl ServiceOut {
                 failed: fault.failed,
                 reason: ReasonOut::of(&fault.reason),
             }),
+            endpoint_faults: service
+                .faults
+                .iter()
+                .map(|fault| EndpointFaultOut {
+                    endpoint: fault.endpoint.to_string(),
+                    node: fault.node.to_string(),
+                    node_name: state.node_name(fault.node),
+                    since: time(fault.since),
+                    reason: ReasonOut::of(&fault.reason),
+                })
+                .collect(),
         }
     }
 }

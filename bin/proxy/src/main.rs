@@ -26,6 +26,10 @@ struct Flags {
     #[arg(long, value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     control_plane: Option<String>,
+    /// The node's name, which must be the agent's [default: the host name].
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_name: Option<String>,
     /// Keeps the last routes [default: /var/lib/orlop/proxy].
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -347,6 +347,11 @@ pub fn service_status() -> impl Strategy<Value = ServiceStatus> {
         .prop_map(|(blocked, dependency_fault)| ServiceStatus { blocked, dependency_fault })
 }
 
+fn endpoint_fault() -> impl Strategy<Value = EndpointFault> {
+    (named("[a-z][a-z0-9]{0,8}"), node_id(), timestamp(), reason())
+        .prop_map(|(endpoint, node, since, reason)| EndpointFault { endpoint, node, since, reason })
+}
+
 /// Any service as the control plane keeps it.
 pub fn service_state() -> impl Strategy<Value = ServiceState> {
     (
@@ -357,20 +362,23 @@ pub fn service_state() -> impl Strategy<Value = ServiceState> {
         0..=check::REPLICAS_MAX,
         timestamp(),
         maybe(stop_order()),
-        service_status(),
+        (service_status(), vec(endpoint_fault(), 0..3)),
     )
-        .prop_map(|(name, generation, workload_generation, spec, replicas, changed_at, stopping, status)| {
-            ServiceState {
-                name,
-                generation,
-                workload_generation,
-                spec: Arc::new(spec),
-                replicas,
-                changed_at,
-                stopping,
-                status,
-            }
-        })
+        .prop_map(
+            |(name, generation, workload_generation, spec, replicas, changed_at, stopping, (status, faults))| {
+                ServiceState {
+                    name,
+                    generation,
+                    workload_generation,
+                    spec: Arc::new(spec),
+                    replicas,
+                    changed_at,
+                    stopping,
+                    status,
+                    faults,
+                }
+            },
+        )
 }
 
 /// Any node.

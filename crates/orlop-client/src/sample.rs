@@ -51,6 +51,7 @@ pub(crate) fn add_service(state: &mut ClusterState, name: &str, replicas: u32) {
         changed_at: Timestamp(1_000_000),
         stopping: None,
         status: ServiceStatus::default(),
+        faults: Vec::new(),
     };
     state.services.insert(name, service);
 }

@@ -25,6 +25,10 @@ pub fn service(state: &ClusterState, service: &ServiceState, events: &[Event], n
     {
         lines.push(format!("Dependencies: {}", sentence(&fault.reason.message)));
     }
+    for fault in &service.faults {
+        let (node, since) = (state.node_name(fault.node), age(now, fault.since));
+        lines.push(format!("Not served on {node} for {since}: {}", sentence(&fault.reason.message)));
+    }
     let settled = |r: &&&Replica| r.is_ready() && r.generation == service.workload_generation;
     let odd: Vec<&&Replica> = replicas.iter().filter(|r| !settled(r)).collect();
     let running = replicas.iter().filter(|r| r.desired == Desired::Run).count();
@@ -36,7 +40,9 @@ pub fn service(state: &ClusterState, service: &ServiceState, events: &[Event], n
             lines.push(format!("replica {}: {line}", replica.slot));
         }
     }
-    lines.extend(history(events, now));
+    // What still holds was said above.
+    let over = |event: &&Event| !service.faults.iter().any(|fault| fault.reason == event.reason);
+    lines.extend(history(events.iter().filter(over), now));
     lines
 }
 
@@ -44,7 +50,7 @@ pub fn service(state: &ClusterState, service: &ServiceState, events: &[Event], n
 pub fn replica(state: &ClusterState, replica: &Replica, events: &[Event], now: Timestamp) -> Vec<String> {
     let service = state.services.get(&replica.service);
     let mut lines = facts(state, service, replica, now);
-    lines.extend(history(events, now));
+    lines.extend(history(events.iter(), now));
     lines
 }
 
@@ -222,9 +228,9 @@ fn has_output(replica: &Replica) -> bool {
 }
 
 /// What happened lately: the newest five events, newest first.
-fn history(events: &[Event], now: Timestamp) -> Vec<String> {
+fn history<'a>(events: impl DoubleEndedIterator<Item = &'a Event>, now: Timestamp) -> Vec<String> {
     let line = |e: &Event| format!("{} ago: {}", age(now, e.at), sentence(&e.reason.message));
-    events.iter().rev().take(5).map(line).collect()
+    events.rev().take(5).map(line).collect()
 }
 
 /// Adds what to do, where the code tells and the message does not.

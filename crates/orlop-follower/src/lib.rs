@@ -8,6 +8,7 @@
 pub mod backoff;
 mod cache;
 mod follow;
+mod host;
 mod report;
 #[cfg(test)]
 mod samples;
@@ -15,5 +16,6 @@ mod view;
 
 pub use backoff::Backoff;
 pub use follow::{Follower, FollowerConfig, StartError, Stopped};
+pub use host::host_name;
 pub use report::{Reporter, ReporterConfig, SendError, Unsent};
 pub use view::ViewState;

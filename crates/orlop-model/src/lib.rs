@@ -27,7 +27,7 @@ pub use name::{DeploymentName, EndpointName, InvalidName, NodeName, ServiceName,
 pub use node::{Liveness, Node};
 pub use quantity::{Cpu, Memory, Resources};
 pub use route::{Backend, Route, RouteKey};
-pub use service::{Assignment, DependencyFault, DeploymentState, Replica, ServiceState, ServiceStatus};
+pub use service::{Assignment, DependencyFault, DeploymentState, EndpointFault, Replica, ServiceState, ServiceStatus};
 pub use time::{Millis, Timestamp};
 pub use view::{Object, View};
 

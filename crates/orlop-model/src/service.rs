@@ -3,7 +3,7 @@
 use crate::Generation;
 use crate::id::{NodeId, ReplicaId};
 use crate::lifecycle::{Desired, Reason, ReplicaStatus};
-use crate::name::{DeploymentName, ServiceRef};
+use crate::name::{DeploymentName, EndpointName, ServiceRef};
 use crate::quantity::Resources;
 use crate::spec::{Service, Workload};
 use crate::time::Timestamp;
@@ -28,6 +28,21 @@ pub struct ServiceState {
     pub stopping: Option<crate::lifecycle::StopOrder>,
     /// What the planner last found; replaced whole when it changes.
     pub status: ServiceStatus,
+    /// Public endpoints that nodes cannot serve, as their proxies last said; in order of endpoint and node, one of each.
+    pub faults: Vec<EndpointFault>,
+}
+
+/// A public endpoint that the proxy of a node cannot serve. It lasts until the proxy can, or the endpoint is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointFault {
+    /// Which endpoint of the service.
+    pub endpoint: EndpointName,
+    /// Where.
+    pub node: NodeId,
+    /// When the control plane first heard of it.
+    pub since: Timestamp,
+    /// Why, and what to do.
+    pub reason: Reason,
 }
 
 /// What the planner says of a service beyond what can be read off its replicas.

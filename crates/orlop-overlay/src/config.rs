@@ -33,17 +33,11 @@ impl Default for Config {
             run_dir: "/run/orlop/overlay".into(),
             socket: "/run/orlop/overlay.sock".into(),
             control_plane: "unix:/run/orlop/control.sock".to_owned(),
-            node_name: host_name(),
+            node_name: orlop_follower::host_name(),
             bridge: "orlop0".to_owned(),
             table: "orlop".to_owned(),
         }
     }
-}
-
-/// The machine's host name as a node's; as it is when it makes none, to be refused by that name at the start.
-fn host_name() -> String {
-    let found = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    NodeName::of_host(&found).map_or(found, |name| name.to_string())
 }
 
 /// What was wrong with a configuration.

@@ -1,5 +1,6 @@
 //! What the proxy is told.
 
+use orlop_model::{InvalidName, NodeName};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -15,6 +16,8 @@ pub struct Config {
     pub tcp_address: IpAddr,
     /// The control plane's address: `unix:/path` or `http://127.0.0.1:port`.
     pub control_plane: String,
+    /// The node's name, which must be the agent's; the host name by default. What cannot be served is reported under it.
+    pub node_name: String,
     /// Keeps the last routes.
     pub data_dir: PathBuf,
     /// How long connecting to a backend may take, in milliseconds.
@@ -35,6 +38,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             tcp_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             control_plane: "unix:/run/orlop/control.sock".to_owned(),
+            node_name: orlop_follower::host_name(),
             data_dir: "/var/lib/orlop/proxy".into(),
             connect_timeout_ms: 1_000,
             response_timeout_ms: 60_000,
@@ -48,6 +52,9 @@ impl Default for Config {
 /// What was wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidConfig {
+    /// `node_name`.
+    #[error("node_name: {0}")]
+    NodeName(#[from] InvalidName),
     /// An address that others could reach.
     #[error(
         "{key}: {address} is not a loopback address; until nodes have identities, every server of Orlop is reachable \
@@ -75,6 +82,7 @@ impl Config {
                 return Err(InvalidConfig::NotLoopback { key, address });
             }
         }
+        self.node_name.parse::<NodeName>()?;
         let zero = [
             ("connect_timeout_ms", self.connect_timeout_ms),
             ("response_timeout_ms", self.response_timeout_ms),

@@ -2,9 +2,9 @@
 
 use crate::answer::Refusal;
 use crate::forward::{Forwarder, ResponseBody};
-use crate::serve::Tasks;
+use crate::serve::{End, Tasks};
 use crate::strict::{Lane, Strict};
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,19 +17,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
 /// After an accept that failed (no descriptors left), the next comes so much later.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts connections until `stop`.
+/// Accepts connections until the end.
 pub(crate) async fn listen(
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     forwarder: Arc<Forwarder>,
     client_timeout: Duration,
     connections: Arc<Semaphore>,
     tasks: Tasks,
-    stop: CancellationToken,
+    end: End,
 ) {
     let mut server = http1::Builder::new();
     server
@@ -40,20 +39,20 @@ pub(crate) async fn listen(
         .max_headers(orlop_proxy_core::framing::FIELDS_MAX);
     loop {
         let accepted = tokio::select! {
-            () = stop.cancelled() => return,
+            () = end.comes() => return,
             accepted = accept(&listener, &connections) => accepted,
         };
         let Some((stream, client, permit)) = accepted else { continue };
-        let (server, forwarder, stop) = (server.clone(), forwarder.clone(), stop.clone());
+        let (server, forwarder, end) = (server.clone(), forwarder.clone(), end.clone());
         tasks.spawn(async move {
             // A client that says nothing yet costs a socket and a timer. What serves it comes with its first byte.
             let mut first = [0];
             let begins = tokio::select! {
                 first = tokio::time::timeout(client_timeout, stream.peek(&mut first)) => matches!(first, Ok(Ok(1))),
-                () = stop.cancelled() => false,
+                () = end.of_idle() => false,
             };
             if begins {
-                Box::pin(serve_connection(server, stream, client, forwarder, stop)).await;
+                Box::pin(serve_connection(server, stream, client, forwarder, end)).await;
             }
             drop(permit);
         });
@@ -84,21 +83,28 @@ async fn serve_connection(
     stream: TcpStream,
     client: SocketAddr,
     forwarder: Arc<Forwarder>,
-    stop: CancellationToken,
+    end: End,
 ) {
     let lane = Arc::new(Lane::default());
     let io = TokioIo::new(Strict::new(stream, lane.clone()));
-    let count = AtomicU64::new(0);
+    let (count, last) = (AtomicU64::new(0), end.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let place = count.fetch_add(1, Ordering::Relaxed) + 1;
-        let (lane, forwarder) = (lane.clone(), forwarder.clone());
-        async move { Ok::<_, Infallible>(answer(request, place, client, &lane, &forwarder).await) }
+        let (lane, forwarder, end) = (lane.clone(), forwarder.clone(), last.clone());
+        async move {
+            let mut response = answer(request, place, client, &lane, &forwarder).await;
+            // The client comes back to the successor, instead of finding its connection closed.
+            if end.is_handed_over() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = server.serve_connection(io, service).with_upgrades();
     tokio::pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,
-        () = stop.cancelled() => {
+        () = end.of_idle() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

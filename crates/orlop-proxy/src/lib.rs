@@ -11,6 +11,7 @@
 mod answer;
 mod config;
 mod forward;
+mod handover;
 mod headers;
 mod http;
 mod ports;

@@ -1,13 +1,16 @@
 //! The listeners of public TCP endpoints: one for each port in the table.
 
+use crate::handover::{Inherited, Kind, Listeners};
 use crate::http::accept;
 use crate::report::Reports;
 use crate::routes::{Routes, Target};
 use crate::serve::Tasks;
 use crate::tunnel::{self, Buffers};
 use orlop_follower::Backoff;
-use orlop_model::RouteKey;
+use orlop_model::EndpointName;
+use orlop_model::lifecycle::Reason;
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,21 +33,33 @@ pub(crate) struct Shared {
     pub(crate) buffers: Buffers,
     pub(crate) connect_timeout: Duration,
     pub(crate) connections: Arc<Semaphore>,
-    pub(crate) reports: Reports,
+    pub(crate) reports: Arc<Reports>,
+    pub(crate) listeners: Arc<Listeners>,
     pub(crate) tasks: Tasks,
+    pub(crate) stop: CancellationToken,
 }
 
 /// The ports that are listened on.
 #[derive(Debug)]
 pub(crate) struct Ports {
     shared: Arc<Shared>,
-    stop: CancellationToken,
     open: BTreeMap<u16, CancellationToken>,
+    inherited: Inherited,
 }
 
 impl Ports {
-    pub(crate) fn new(shared: Shared, stop: CancellationToken) -> Self {
-        Self { shared: Arc::new(shared), stop, open: BTreeMap::new() }
+    pub(crate) fn new(shared: Shared, inherited: Inherited) -> Self {
+        Self { shared: Arc::new(shared), open: BTreeMap::new(), inherited }
+    }
+
+    /// All that is to be served is served: a predecessor may end.
+    pub(crate) async fn serving(&mut self) {
+        self.inherited.serving().await;
+    }
+
+    /// The table is that of now: ports that were inherited and are not in it are closed.
+    pub(crate) fn is_live(&mut self) {
+        self.inherited.close();
     }
 
     /// Opens and closes ports to match the table. Connections of a closed port go on until they end.
@@ -57,14 +72,18 @@ impl Ports {
             }
             wanted
         });
-        for (port, target) in table.ports() {
+        for port in table.ports().keys() {
             self.open.entry(*port).or_insert_with(|| {
-                let stop = self.stop.child_token();
-                let (shared, route, port, token) = (self.shared.clone(), target.route.clone(), *port, stop.clone());
+                let stop = self.shared.stop.child_token();
+                let address = SocketAddr::new(self.shared.address, *port);
+                let inherited = self.inherited.tcp(address).map(Arc::new);
+                // At once: a successor may ask before the task runs.
+                inherited.iter().for_each(|listener| self.shared.listeners.add(Kind::Tcp, address, listener));
+                let (shared, token) = (self.shared.clone(), stop.clone());
                 self.shared.tasks.spawn(async move {
                     tokio::select! {
                         () = token.cancelled() => {}
-                        () = serve_port(&shared, port, route) => {}
+                        () = serve_port(&shared, address, inherited) => {}
                     }
                 });
                 stop
@@ -73,41 +92,98 @@ impl Ports {
     }
 }
 
-async fn serve_port(shared: &Arc<Shared>, port: u16, route: RouteKey) {
-    let address = SocketAddr::new(shared.address, port);
-    let listener = bind(shared, address, &route).await;
+async fn serve_port(shared: &Arc<Shared>, address: SocketAddr, inherited: Option<Arc<TcpListener>>) {
+    let listener = match inherited {
+        Some(listener) => listener,
+        None => {
+            let listener = Arc::new(bind(shared, address).await);
+            shared.listeners.add(Kind::Tcp, address, &listener);
+            listener
+        }
+    };
     loop {
         let Some((client, _, permit)) = accept(&listener, &shared.connections).await else { continue };
         let shared = shared.clone();
         shared.tasks.clone().spawn(async move {
-            serve_connection(&shared, port, client).await;
+            serve_connection(&shared, address.port(), client).await;
             drop(permit);
         });
     }
 }
 
 /// Binds the port, for as long as it takes.
-async fn bind(shared: &Shared, address: SocketAddr, route: &RouteKey) -> TcpListener {
+async fn bind(shared: &Shared, address: SocketAddr) -> TcpListener {
     let mut backoff = Backoff::new(TAKEN_LEAST, TAKEN_MOST, u64::from(address.port()));
-    let mut reported = false;
+    // Also when nobody wants the port any more.
+    let settled = Settled { shared, address };
+    let mut last = None;
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => {
-                tracing::info!(%address, %route, "serving a TCP endpoint");
-                if reported {
-                    shared.reports.port_available(address, route);
-                }
+                tracing::info!(%address, "serving a TCP endpoint");
+                drop(settled);
                 return listener;
             }
             Err(error) => {
-                if !reported {
-                    tracing::warn!(%address, %route, %error, "could not listen; trying again");
-                    shared.reports.port_taken(address, route, &error);
-                    reported = true;
+                if last.replace(error.kind()) != Some(error.kind()) {
+                    tracing::warn!(%address, %error, "could not listen; trying again");
+                    shared.reports.port_unbound(address, error.kind());
                 }
                 tokio::time::sleep(backoff.delay()).await;
             }
         }
+    }
+}
+
+/// Takes back what was said of a port.
+struct Settled<'a> {
+    shared: &'a Shared,
+    address: SocketAddr,
+}
+
+impl Drop for Settled<'_> {
+    fn drop(&mut self) {
+        // At the end nothing is settled; a successor may have said something else already.
+        if !self.shared.stop.is_cancelled() {
+            self.shared.reports.port_settled(self.address);
+        }
+    }
+}
+
+/// Why a TCP endpoint is not served.
+pub(crate) struct Unbound<'a> {
+    pub(crate) endpoint: &'a EndpointName,
+    pub(crate) address: SocketAddr,
+    pub(crate) error: io::ErrorKind,
+    /// Where the proxy itself serves HTTP.
+    pub(crate) http: SocketAddr,
+}
+
+impl Unbound<'_> {
+    pub(crate) fn reason(&self) -> Reason {
+        let Self { endpoint, address, error, http } = self;
+        let (code, why) = match error {
+            io::ErrorKind::AddrInUse if address == http => (
+                "port_taken",
+                "the proxy itself serves HTTP endpoints there; give the endpoint another port, or the proxy another \
+                 address (listen; `orlopctl dev --http`)"
+                    .to_owned(),
+            ),
+            io::ErrorKind::AddrInUse => (
+                "port_taken",
+                "another process has the port; stop that process, or give the endpoint another port; the proxy tries \
+                 again by itself"
+                    .to_owned(),
+            ),
+            io::ErrorKind::PermissionDenied => (
+                "port_refused",
+                "the proxy may not take the port; give the proxy the right (CAP_NET_BIND_SERVICE), or the endpoint a \
+                 port above 1023; the proxy tries again by itself"
+                    .to_owned(),
+            ),
+            other => ("port_refused", format!("{other}; the proxy tries again by itself")),
+        };
+        Reason::new(code, format!("endpoint {endpoint} is not served on {address}: {why}"))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::config::{Config, InvalidConfig};
 use crate::forward::Forwarder;
+use crate::handover::{self, Inherited, Kind, Listeners};
 use crate::http;
 use crate::ports::{Ports, Shared};
 use crate::report::Reports;
@@ -16,6 +17,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -24,6 +26,8 @@ use tokio_util::task::TaskTracker;
 
 /// How often connections that waited too long are looked for.
 const SWEEP: Duration = Duration::from_secs(10);
+/// How often the control plane is told again what cannot be served.
+const REPEAT: Duration = Duration::from_secs(30);
 
 /// Why the proxy did not start.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +51,12 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
+    /// Nothing is known that could be served, and another proxy serves.
+    #[error(
+        "the routes are not known yet, so the proxy that runs with the same data_dir goes on; start this one again when \
+         the control plane can be reached"
+    )]
+    NoRoutes,
     /// Following the routes could not begin.
     #[error("could not follow the routes")]
     Follow(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -80,23 +90,78 @@ impl Tasks {
     }
 }
 
+/// After a handover, a connection without a request is kept open for so long: its client may be about to send one, and
+/// the answer tells it to come back on another connection.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A proxy that takes over from another waits so long for the routes of now; then it takes those on disk.
+const ROUTES_WITHIN: Duration = Duration::from_secs(5);
+
+/// Who takes over must not know less than who serves.
+async fn await_routes(follower: &mut Follower) -> Result<(), ServeError> {
+    let live = async { while !follower.view().live && follower.changed().await.is_ok() {} };
+    let _ = tokio::time::timeout(ROUTES_WITHIN, live).await;
+    if follower.view().is_known() { Ok(()) } else { Err(ServeError::NoRoutes) }
+}
+
+/// How the proxy ends: by being told to, or by handing over to a successor.
+#[derive(Debug, Clone)]
+pub(crate) struct End {
+    comes: CancellationToken,
+    handed_over: Arc<AtomicBool>,
+}
+
+impl End {
+    fn new(comes: CancellationToken) -> Self {
+        Self { comes, handed_over: Arc::default() }
+    }
+
+    fn hand_over(&self) {
+        self.handed_over.store(true, Ordering::Release);
+        self.comes.cancel();
+    }
+
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Acquire)
+    }
+
+    /// Waits until no more is to be accepted.
+    pub(crate) async fn comes(&self) {
+        self.comes.cancelled().await;
+    }
+
+    /// Waits until connections without a request are to be closed.
+    pub(crate) async fn of_idle(&self) {
+        self.comes().await;
+        if self.is_handed_over() {
+            tokio::time::sleep(LINGER).await;
+        }
+    }
+}
+
 /// A proxy that listens, not yet serving.
 #[derive(Debug)]
 pub struct Proxy {
     config: Config,
     listener: TcpListener,
     address: SocketAddr,
+    inherited: Inherited,
 }
 
-/// Takes the HTTP address.
+/// Takes the HTTP address: from the proxy that serves with the same data directory, if there is one, which ends once this
+/// one serves; else from the system.
 pub async fn start(config: Config) -> Result<Proxy, ServeError> {
     config.check()?;
     std::fs::create_dir_all(&config.data_dir)
         .map_err(|source| ServeError::DataDirectory { path: config.data_dir.clone(), source })?;
     let failed = |source| ServeError::Listen { address: config.listen, source };
-    let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+    let mut inherited = Inherited::ask(&config.data_dir).await;
+    let listener = match inherited.http(config.listen) {
+        Some(listener) => listener,
+        None => TcpListener::bind(config.listen).await.map_err(failed)?,
+    };
     let address = listener.local_addr().map_err(failed)?;
-    Ok(Proxy { config, listener, address })
+    Ok(Proxy { config, listener, address, inherited })
 }
 
 /// [`start`] and [`Proxy::serve`].
@@ -110,9 +175,11 @@ impl Proxy {
         self.address
     }
 
-    /// Serves until `stop`, then lets requests under way finish for a while.
+    /// Serves until `stop`, or until a successor has taken over; then lets requests under way finish for a while.
     pub async fn serve(self, stop: CancellationToken) -> Result<(), ServeError> {
-        let Proxy { config, listener, .. } = self;
+        let Proxy { config, listener, address, inherited } = self;
+        let stop = stop.child_token();
+        let end = End::new(stop.clone());
         let follow_error = |error: Box<dyn std::error::Error + Send + Sync>| ServeError::Follow(error);
         let channel = orlop_client::connect(&config.control_plane).map_err(|error| follow_error(Box::new(error)))?;
         let follower = FollowerConfig {
@@ -127,6 +194,9 @@ impl Proxy {
         let clock = Clock::start();
         let routes = Arc::new(Routes::new(clock));
         let mut builder = Builder::default();
+        if inherited.has_predecessor() {
+            await_routes(&mut follower).await?;
+        }
         // What was on disk is in force before the first connection is accepted.
         builder.apply(&follower.view(), &routes);
 
@@ -139,33 +209,51 @@ impl Proxy {
             response_timeout: config.response_timeout(),
             tasks: tasks.clone(),
         });
+        let reports = Reports::start(config.node_name.clone(), channel, routes.clone(), address, stop.child_token());
+        let reports = Arc::new(reports);
+        let (listener, listeners) = (Arc::new(listener), Arc::new(Listeners::default()));
+        listeners.add(Kind::Http, address, &listener);
         let shared = Shared {
             address: config.tcp_address,
             routes: routes.clone(),
             buffers: Buffers::default(),
             connect_timeout: config.connect_timeout(),
             connections: connections.clone(),
-            reports: Reports::start(channel, stop.child_token()),
+            reports: reports.clone(),
+            listeners: listeners.clone(),
             tasks: tasks.clone(),
+            stop: stop.clone(),
         };
-        let mut ports = Ports::new(shared, stop.child_token());
+        let mut ports = Ports::new(shared, inherited);
         ports.match_table();
-        let http =
-            http::listen(listener, forwarder, config.client_timeout(), connections, tasks.clone(), stop.child_token());
-        tasks.spawn(http);
+        let (timeout, accepted) = (config.client_timeout(), tasks.clone());
+        tasks.spawn(http::listen(listener, forwarder, timeout, connections, accepted, end.clone()));
+        ports.serving().await;
 
         let mut sweep = tokio::time::interval(SWEEP);
+        let mut repeat = tokio::time::interval(REPEAT);
+        let mut handover = std::pin::pin!(handover::to_successor(&config.data_dir, &listeners));
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
+                () = &mut handover => {
+                    tracing::info!("a successor serves; this proxy ends with its last connection");
+                    end.hand_over();
+                    break;
+                }
                 changed = follower.changed() => match changed {
                     Ok(view) => {
                         builder.apply(&view, &routes);
                         ports.match_table();
+                        if view.live {
+                            ports.is_live();
+                        }
+                        reports.changed();
                     }
                     Err(_) => break,
                 },
                 _ = sweep.tick() => builder.sweep(),
+                _ = repeat.tick() => reports.repeat(),
             }
         }
         stop.cancelled().await;

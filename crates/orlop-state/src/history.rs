@@ -28,7 +28,7 @@ impl Change<'_> {
 }
 
 /// Keeps a message that was put together from others within the bound that its stored form has.
-fn cut(message: &mut String) {
+pub(crate) fn cut(message: &mut String) {
     if message.len() > MESSAGE_BYTES_MAX {
         message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX - '…'.len_utf8()));
         message.push('…');

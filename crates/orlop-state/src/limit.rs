@@ -12,6 +12,10 @@ pub const REPLICAS_MAX: usize = 100_000;
 pub const REPORTS_MAX: usize = 10_000;
 /// The most events recorded with one command.
 pub const RECORDS_MAX: usize = 1_000;
+/// The most endpoints that the proxy of one node reports as not served.
+pub const UNSERVED_MAX: usize = 1_000;
+/// The most endpoint faults that are kept of one service, of all its endpoints and nodes together.
+pub const FAULTS_PER_SERVICE_MAX: usize = 64;
 /// The longest name of a scheduler, in bytes.
 pub const HOLDER_BYTES_MAX: usize = 256;
 /// The prefix length of a node's subnet: 254 replicas.

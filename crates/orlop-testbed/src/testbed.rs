@@ -235,6 +235,22 @@ impl Testbed {
         }
     }
 
+    /// Starts another process of a role beside the one that runs, and waits until that one has ended by itself.
+    ///
+    /// # Panics
+    /// When it does not end within 30 seconds, or does not run.
+    pub fn replace(&mut self, role: Role) -> std::process::ExitStatus {
+        let mut before = self.programs.remove(&role).expect("a role that runs");
+        self.start_role(role);
+        let name = before.name.clone();
+        wait_for(
+            &format!("{name} to end after its successor has begun"),
+            Duration::from_secs(30),
+            || before.ended(),
+            || self.logs_of_programs(),
+        )
+    }
+
     fn command(&self, role: Role) -> (&'static str, Command) {
         let (data, run) = (self.data(), self.run());
         let control = format!("unix:{}", run.join("control.sock").display());

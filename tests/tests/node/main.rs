@@ -6,6 +6,7 @@ mod bad_input;
 mod bad_luck;
 mod chaos;
 mod deploying;
+mod endpoints;
 mod first_run;
 mod lifecycle;
 mod loggers;

@@ -191,11 +191,13 @@ async fn serve(
         }),
     );
 
+    let defaults = orlop_proxy::Config::default();
     let config = orlop_proxy::Config {
         listen: args.http,
         control_plane: control_plane.clone(),
+        node_name: args.node_name.as_ref().map_or(defaults.node_name, ToString::to_string),
         data_dir: folders.data("proxy"),
-        ..orlop_proxy::Config::default()
+        ..defaults
     };
     let proxy = orlop_proxy::start(config)
         .await

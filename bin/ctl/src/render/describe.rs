@@ -30,6 +30,9 @@ pub(crate) fn describe_service(
         }
         Protocol::Tcp => format!("{}: tcp, port {}", endpoint.name, endpoint.port),
     });
+    let unserved = service.faults.iter().map(|fault| {
+        format!("on {} for {}: {}", state.node_name(fault.node), age(now, fault.since), fault.reason.message)
+    });
     let depends = spec.depends.iter().map(|dependency| {
         let condition = match dependency.condition {
             Condition::Started => "started",
@@ -94,6 +97,7 @@ pub(crate) fn describe_service(
         ("Health", health),
         ("Init", joined(workload.init.iter().map(|step| step.id.to_string()).collect())),
         ("Endpoints", joined(endpoints.collect())),
+        ("Not served", joined(unserved.collect())),
         ("Depends on", joined(depends.collect())),
         ("Placement", joined(spec.placement.constraints.iter().map(ToString::to_string).collect())),
         (

@@ -22,7 +22,7 @@ pub(crate) fn status(state: &ClusterState, now: Timestamp) -> String {
     text
 }
 
-/// What is wrong with the cluster itself; empty when it is well.
+/// What is wrong with the cluster itself, and with ways into it; empty when they are well.
 fn health(state: &ClusterState, now: Timestamp) -> String {
     let mut text = String::new();
     if state.scheduler.is_none() {
@@ -34,6 +34,12 @@ fn health(state: &ClusterState, now: Timestamp) -> String {
     for node in state.nodes.values() {
         if let Liveness::Silent(since) = node.liveness {
             text.push_str(&format!("Node {} has been silent for {}.\n", node.name, age(now, since)));
+        }
+    }
+    for service in state.services.values() {
+        for fault in &service.faults {
+            let (node, reason) = (state.node_name(fault.node), plain(&fault.reason.message));
+            text.push_str(&format!("On {node}, {}: {reason}.\n", service.name));
         }
     }
     if !text.is_empty() {
@@ -74,7 +80,10 @@ fn word(state: &ClusterState, service: &ServiceState) -> String {
         Some(StopOrder::Forced) => "stopping by force",
         None if failed => "failed",
         None if out.replicas_ready >= out.replicas_wanted && out.replicas_total > out.replicas_wanted => "updating",
-        None if out.replicas_ready >= out.replicas_wanted => "ready",
+        None if out.replicas_ready >= out.replicas_wanted => match service.faults.first() {
+            Some(fault) => return format!("ready, {}", fault.reason.code),
+            None => "ready",
+        },
         None => match service.status.blocked.first() {
             Some(reason) => return format!("blocked: {}", reason.code),
             None if service.workload_generation.0 > 1 && out.replicas_total > 0 && outdated(state, service) => {

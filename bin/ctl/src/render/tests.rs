@@ -103,9 +103,18 @@ fn troubled() -> ClusterState {
             changed_at: THEN,
             stopping: None,
             status: ServiceStatus::default(),
+            faults: Vec::new(),
         };
         state.services.insert(name, service);
     }
+    let api = state.services.get_mut(&"shop/api".parse().expect("a name")).expect("it is there");
+    let message = "endpoint http is not served: shop/web/http has */ already; give one of them another path";
+    api.faults.push(EndpointFault {
+        endpoint: "http".parse().expect("a name"),
+        node: BETA,
+        since: THEN,
+        reason: Reason::new("route_taken", message),
+    });
     let db = state.services.get_mut(&"shop/db".parse().expect("a name")).expect("it is there");
     db.status.blocked.push(Reason::new("no_node_fits", "needs 8 cpu; alpha has 2.5 free"));
     replica(&mut state, "shop/api", 0, Phase::Running(Health::Healthy), |r| {
@@ -197,7 +206,12 @@ fn each_state_of_a_service_has_its_word() {
         api(s, &|service| service.replicas = 1);
     };
     assert_eq!(word_of(&|_| ()), "updating");
-    assert_eq!(word_of(&ready), "ready");
+    assert_eq!(word_of(&ready), "ready, route_taken");
+    let served = |s: &mut ClusterState| {
+        ready(s);
+        api(s, &|service| service.faults.clear());
+    };
+    assert_eq!(word_of(&served), "ready");
     assert_eq!(word_of(&|s| s.replicas.clear()), "not ready");
     assert_eq!(word_of(&|s| api(s, &|service| service.replicas = 0)), "updating");
     assert_eq!(word_of(&|s| api(s, &|service| service.stopping = Some(StopOrder::Graceful))), "stopping");

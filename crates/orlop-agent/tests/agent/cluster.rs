@@ -268,6 +268,13 @@ impl NodeService for Control {
         Ok(Response::new(pb::RecordEventsResponse {}))
     }
 
+    async fn report_endpoints(
+        &self,
+        _: Request<pb::ReportEndpointsRequest>,
+    ) -> Result<Response<pb::ReportEndpointsResponse>, Status> {
+        Err(Status::unimplemented("no agent calls this"))
+    }
+
     type AttendStream = Stream<pb::SessionInvitation>;
 
     async fn attend(&self, request: Request<pb::AttendRequest>) -> Result<Response<Self::AttendStream>, Status> {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::sample;
-use orlop_model::{DependencyFault, Exit, Generation, Level, ReplicaId, Subject};
+use orlop_model::{DependencyFault, EndpointFault, Exit, Generation, Level, ReplicaId, Subject};
 use std::sync::Arc;
 
 const NOW: Timestamp = Timestamp(1_090_000);
@@ -110,6 +110,24 @@ fn the_last_exit_is_told_when_the_reason_is_about_something_else() {
     let told = "Its process was last killed by the kernel: it used more memory than its limit, 1m ago.";
     assert!(text.contains(told), "{text}");
     assert!(text.contains("Its process was started again once so far."), "{text}");
+}
+
+#[test]
+fn an_endpoint_that_is_not_served_is_told_once_as_long_as_it_is_not() {
+    let (mut state, _) = one(Phase::Running(Health::Healthy));
+    let name = "shop/api".parse().expect("a name");
+    let node = *state.nodes.keys().next().expect("there is one");
+    let reason = Reason::new("port_taken", "endpoint sql is not served on 127.0.0.1:5432: stop that process");
+    let since = Timestamp(NOW.0 - 5_000);
+    let fault = EndpointFault { endpoint: "sql".parse().expect("a name"), node, since, reason: reason.clone() };
+    let told = Event { sequence: 1, at: since, level: Level::Warning, subject: Subject::default(), reason };
+    let explain = |state: &ClusterState| service(state, &state.services[&name], std::slice::from_ref(&told), NOW);
+    let message = "endpoint sql is not served on 127.0.0.1:5432: stop that process.";
+    let with_event = format!("5s ago: {message}");
+    assert_eq!(explain(&state).last(), Some(&with_event), "it is over, and happened");
+    state.services.get_mut(&name).expect("it is there").faults.push(fault);
+    let lines = explain(&state);
+    assert_eq!(lines[1..], [format!("Not served on alpha for 5s: {message}")], "{lines:?}");
 }
 
 #[test]

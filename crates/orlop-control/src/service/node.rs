@@ -4,12 +4,14 @@ use crate::control::Control;
 use crate::service::{Answers, parsed, required};
 use crate::status;
 use futures::StreamExt;
-use orlop_model::{Cpu, Generation, Memory, NodeId, Timestamp, limit};
+use orlop_model::{Cpu, Generation, Memory, NodeId, NodeName, RouteKey, Timestamp, limit};
 use orlop_proto::cluster::v1 as cluster;
 use orlop_proto::node::v1 as pb;
 use orlop_proto::{InvalidWire, Within, labels_of};
-use orlop_state::command::{EventRecord, RecordEvents, RegisterNode, ReplicaReport, ReportReplicas};
-use orlop_state::limit::{RECORDS_MAX, REPORTS_MAX};
+use orlop_state::command::{
+    EventRecord, RecordEvents, RegisterNode, ReplicaReport, ReportEndpoints, ReportReplicas, UnservedEndpoint,
+};
+use orlop_state::limit::{RECORDS_MAX, REPORTS_MAX, UNSERVED_MAX};
 use orlop_state::{Answer, Kind};
 use std::time::Duration;
 use tokio_stream::wrappers::ReceiverStream;
@@ -52,11 +54,12 @@ impl pb::node_service_server::NodeService for Service {
             reports: reports.collect::<Result<_, InvalidWire>>()?,
         };
         match self.0.submit(Kind::ReportReplicas(report)).await? {
-            (revision, Answer::Reported { unknown, stale }) => Ok(Response::new(pb::ReportResponse {
-                revision: revision.0,
-                unknown: unknown.iter().map(ToString::to_string).collect(),
-                stale: stale.iter().map(ToString::to_string).collect(),
-            })),
+            (revision, Answer::Reported { unknown, stale }) => {
+                if !unknown.is_empty() || !stale.is_empty() {
+                    tracing::debug!(?unknown, ?stale, "reports of replicas that are not placed so were not taken");
+                }
+                Ok(Response::new(pb::ReportResponse { revision: revision.0 }))
+            }
             (_, answer) => Err(status::unexpected(&answer)),
         }
     }
@@ -74,6 +77,28 @@ impl pb::node_service_server::NodeService for Service {
             self.0.submit(Kind::RecordEvents(events)).await?;
         }
         Ok(Response::new(pb::RecordEventsResponse {}))
+    }
+
+    async fn report_endpoints(
+        &self,
+        request: Request<pb::ReportEndpointsRequest>,
+    ) -> Result<Response<pb::ReportEndpointsResponse>, Status> {
+        let request = request.into_inner();
+        at_most("unserved", request.unserved.len(), UNSERVED_MAX)?;
+        let unserved = request.unserved.into_iter().enumerate();
+        let unserved = unserved.map(|(i, endpoint)| unserved_endpoint(endpoint).within(&format!("unserved[{i}]")));
+        let unserved = unserved.collect::<Result<Vec<_>, InvalidWire>>()?;
+        let name: NodeName = parsed("node_name", &request.node_name)?;
+        let node = self.0.machine.read(|state| state.nodes().find(|node| node.name == name).map(|node| node.id));
+        let Some(node) = node else {
+            return Err(Status::not_found(format!("there is no node {name}; its agent must register it first")));
+        };
+        let report = ReportEndpoints { node, unserved };
+        // Proxies repeat themselves, for whatever got lost; only what is new is written to the log.
+        if self.0.machine.read(|state| report.brings_news(state)) {
+            self.0.submit(Kind::ReportEndpoints(report)).await?;
+        }
+        Ok(Response::new(pb::ReportEndpointsResponse {}))
     }
 
     async fn attend(&self, request: Request<pb::AttendRequest>) -> Result<Response<Self::AttendStream>, Status> {
@@ -124,6 +149,13 @@ fn replica_report(wire: pb::ReplicaReport) -> Result<ReplicaReport, InvalidWire>
         replica: parsed("replica", &wire.replica)?,
         generation: Generation(wire.generation),
         status: required("status", wire.status)?,
+    })
+}
+
+fn unserved_endpoint(wire: pb::UnservedEndpoint) -> Result<UnservedEndpoint, InvalidWire> {
+    Ok(UnservedEndpoint {
+        route: RouteKey { service: required("service", wire.service)?, endpoint: parsed("endpoint", &wire.endpoint)? },
+        reason: required("reason", wire.reason)?,
     })
 }
 

@@ -264,9 +264,10 @@ async fn reports_of_replicas_that_are_not_known_are_named() {
     let world = World::start().await;
     let (alpha, beta) = (world.agent("alpha").await, world.agent("beta").await);
     let replica = world.place("shop", alpha.node).await;
-    let unknown = beta.report(replica, Phase::Preparing).await;
-    assert_eq!(unknown, [replica.to_string()], "it is not at this node");
-    assert!(alpha.report(replica, Phase::Preparing).await.is_empty());
+    beta.report(replica, Phase::Starting).await;
+    let state = world.operator().state(None).await.expect("the state");
+    assert_eq!(state.replicas[&replica].status.phase, Phase::Pending, "it is not at this node");
+    alpha.report(replica, Phase::Preparing).await;
     let before = world.revision().await;
     let mut node = world.watch(View::Node(alpha.node), None).await;
     node.update().await;
@@ -351,4 +352,25 @@ async fn nonsense_is_refused_with_the_field_that_is_wrong() {
 
 fn scheduler_request(holder: &str, ttl_ms: u64) -> orlop_proto::scheduler::v1::AcquireLeaseRequest {
     orlop_proto::scheduler::v1::AcquireLeaseRequest { holder: holder.into(), ttl_ms }
+}
+
+#[tokio::test]
+async fn what_a_proxy_cannot_serve_is_state_until_it_says_otherwise_and_repeats_are_not_written() {
+    let world = World::start().await;
+    let agent = world.agent("alpha").await;
+    world.deploy("shop").await;
+    let faults = async || {
+        let state = world.operator().state(None).await.expect("the state");
+        state.services.values().flat_map(|service| service.faults.clone()).collect::<Vec<_>>()
+    };
+    let stranger = agent.unserved("gamma", &[]).await.expect_err("there is no such node");
+    assert_eq!(stranger.code(), Code::NotFound, "{stranger:?}");
+    agent.unserved("alpha", &[("shop/api", "http")]).await.expect("a report");
+    let found = faults().await;
+    assert_eq!((found.len(), found[0].node, found[0].reason.code.as_str()), (1, agent.node, "port_taken"));
+    let before = world.revision().await;
+    agent.unserved("alpha", &[("shop/api", "http")]).await.expect("the same again");
+    assert_eq!(world.revision().await, before);
+    agent.unserved("alpha", &[]).await.expect("a report");
+    assert_eq!(faults().await, []);
 }

@@ -177,8 +177,19 @@ impl Drop for Agent {
 }
 
 impl Agent {
-    /// Reports a phase; returns the replicas that the control plane does not know here.
-    pub(crate) async fn report(&self, replica: ReplicaId, phase: Phase) -> Vec<String> {
+    /// Says which endpoint of which service the proxy of the node called so cannot serve.
+    pub(crate) async fn unserved(&self, node: &str, endpoints: &[(&str, &str)]) -> Result<(), tonic::Status> {
+        let unserved = endpoints.iter().map(|(service, endpoint)| node::UnservedEndpoint {
+            service: Some((&service.parse::<orlop_model::ServiceRef>().expect("a service")).into()),
+            endpoint: (*endpoint).to_owned(),
+            reason: Some((&orlop_model::Reason::new("port_taken", "another has the port")).into()),
+        });
+        let request = node::ReportEndpointsRequest { node_name: node.to_owned(), unserved: unserved.collect() };
+        self.client.clone().report_endpoints(request).await.map(drop)
+    }
+
+    /// Reports a phase.
+    pub(crate) async fn report(&self, replica: ReplicaId, phase: Phase) {
         let status = ReplicaStatus {
             phase,
             address: Some("10.77.0.5".parse().expect("an address")),
@@ -187,7 +198,7 @@ impl Agent {
         let report =
             node::ReplicaReport { replica: replica.to_string(), generation: 1, status: Some((&status).into()) };
         let request = node::ReportRequest { node: self.node.to_string(), replicas: vec![report] };
-        self.client.clone().report(request).await.expect("a report").into_inner().unknown
+        self.client.clone().report(request).await.expect("a report");
     }
 
     /// Opens every session it is invited to, and lets `play` do its part in it.

@@ -85,6 +85,7 @@ prop_compose! {
             replicas,
             changed_at: Timestamp(NOW.0 - age),
             stopping,
+            faults: Vec::new(),
             status: ServiceStatus {
                 blocked: Vec::new(),
                 dependency_fault: fault.map(|failed| DependencyFault { generation, failed, reason }),

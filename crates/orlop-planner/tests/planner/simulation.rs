@@ -177,6 +177,7 @@ impl World {
             changed_at: self.now,
             stopping: None,
             status: before.map(|before| before.status.clone()).unwrap_or_default(),
+            faults: Vec::new(),
         };
         self.trace(|| {
             let (update, depends) = (service.spec.update, &service.spec.depends);

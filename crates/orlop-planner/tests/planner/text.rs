@@ -128,6 +128,7 @@ impl Scene {
             changed_at: self.now,
             stopping: None,
             status: ServiceStatus::default(),
+            faults: Vec::new(),
         };
         for word in words {
             let (key, value) = word.split_once('=').unwrap_or((word, ""));

@@ -58,6 +58,7 @@ impl From<&ServiceState> for pb::ServiceState {
             changed_at_ms: service.changed_at.0,
             stopping: order(service.stopping),
             status: Some((&service.status).into()),
+            faults: service.faults.iter().map(Into::into).collect(),
         }
     }
 }
@@ -75,6 +76,31 @@ impl TryFrom<pb::ServiceState> for ServiceState {
             changed_at: Timestamp(wire.changed_at_ms),
             stopping: order_of("stopping", wire.stopping)?,
             status: required("status", wire.status)?,
+            faults: list("faults", wire.faults, limit::ITEMS_MAX)?,
+        })
+    }
+}
+
+impl From<&EndpointFault> for pb::EndpointFault {
+    fn from(fault: &EndpointFault) -> Self {
+        Self {
+            endpoint: fault.endpoint.to_string(),
+            node: fault.node.to_string(),
+            since_ms: fault.since.0,
+            reason: Some((&fault.reason).into()),
+        }
+    }
+}
+
+impl TryFrom<pb::EndpointFault> for EndpointFault {
+    type Error = InvalidWire;
+
+    fn try_from(wire: pb::EndpointFault) -> Result<Self, InvalidWire> {
+        Ok(Self {
+            endpoint: parsed("endpoint", &wire.endpoint)?,
+            node: parsed("node", &wire.node)?,
+            since: Timestamp(wire.since_ms),
+            reason: required("reason", wire.reason)?,
         })
     }
 }

@@ -6,6 +6,7 @@ use hyper::{Response, body::Bytes};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
 /// A backend that answers once it is told to.
@@ -78,6 +79,109 @@ async fn backends_are_replaced_one_after_the_other_under_load_and_no_request_fai
     while let Some(client) = clients.join_next().await {
         client.unwrap();
     }
+}
+
+/// Clients that go on asking until told to stop: each counts its answers and fails with the first that is none.
+struct Crowd {
+    over: Arc<AtomicBool>,
+    done: Arc<AtomicUsize>,
+    clients: tokio::task::JoinSet<()>,
+}
+
+impl Crowd {
+    fn gather(address: std::net::SocketAddr, kept: &[bool]) -> Self {
+        let (over, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let mut clients = tokio::task::JoinSet::new();
+        for kept in kept.iter().copied() {
+            let (over, done) = (over.clone(), done.clone());
+            clients.spawn(async move {
+                let mut client = Client::connect(address).await;
+                while !over.load(Ordering::SeqCst) {
+                    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+                    let reply = client.receive().await.expect("an answer to each request");
+                    assert_eq!(reply.status, 200, "{}", reply.text());
+                    done.fetch_add(1, Ordering::SeqCst);
+                    // As the protocol says.
+                    if !kept || reply.header("connection") == Some("close") {
+                        client = Client::connect(address).await;
+                    }
+                }
+            });
+        }
+        Self { over, done, clients }
+    }
+
+    async fn goes_on(&self) {
+        let before = self.done.load(Ordering::SeqCst);
+        until("requests pass", async || self.done.load(Ordering::SeqCst) >= before + 100).await;
+    }
+
+    async fn go_home(mut self) -> usize {
+        self.over.store(true, Ordering::SeqCst);
+        while let Some(client) = self.clients.join_next().await {
+            client.unwrap();
+        }
+        self.done.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn successors_take_over_under_load_and_no_request_or_connection_fails() {
+    let own = own_address();
+    let web = Played::word("web").await;
+    let echo = Played::raw(|mut stream, _| async move {
+        let (mut read, mut write) = stream.split();
+        tokio::io::copy(&mut read, &mut write).await.unwrap();
+    })
+    .await;
+    let rules = [http("web", None, "/", &[web.address]), tcp("echo", 5001, &[echo.address])];
+    let configure = |config: &mut orlop_proxy::Config| config.tcp_address = own.into();
+    let mut stage = Stage::start_with(&rules, configure).await;
+    let crowd = Crowd::gather(stage.address, &[true, true, true, false, false, false]);
+    let dial = async || tokio::net::TcpStream::connect((own, 5001)).await.expect("it is listened on all the time");
+    let mut idle = Some(Client::connect(stage.address).await);
+    let mut talking = Vec::new();
+    for round in 0..5_u8 {
+        crowd.goes_on().await;
+        let mut stream = dial().await;
+        stream.write_all(&[round]).await.unwrap();
+        assert_eq!(stream.read_u8().await.unwrap(), round);
+        talking.push(stream);
+        let before = stage.succeed(configure).await;
+        if let Some(mut idle) = idle.take() {
+            idle.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+            assert_eq!(idle.receive().await.expect("who was idle is answered too").status, 200);
+        }
+        crowd.goes_on().await;
+        // What was connected before goes on, through the one before.
+        let stream = talking.last_mut().unwrap();
+        stream.write_all(&[round]).await.unwrap();
+        assert_eq!(stream.read_u8().await.unwrap(), round);
+        talking.clear();
+        // With its last connection, the one before ends by itself.
+        tokio::time::timeout(PATIENCE, before).await.expect("it ends").unwrap();
+    }
+    assert!(crowd.go_home().await > 1000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_closes_ports_that_have_no_route_any_more_and_goes_on_trying_those_that_are_taken() {
+    let own = own_address();
+    let (taken, served) = (5001, 5002);
+    let backend = Played::word("x").await;
+    let thief = tokio::net::TcpListener::bind((own, taken)).await.unwrap();
+    let rules = [tcp("one", taken, &[backend.address]), tcp("two", served, &[backend.address])];
+    let configure = |config: &mut orlop_proxy::Config| config.tcp_address = own.into();
+    let mut stage = Stage::start_with(&rules, configure).await;
+    stage.says_unserved(&[("one", "port_taken")]).await;
+    stage.succeed(configure).await.await.unwrap();
+    stage.says_unserved(&[("one", "port_taken")]).await;
+    drop(thief);
+    stage.says_unserved(&[]).await;
+    stage.change(&rules[..1]).await;
+    let is_open = async |port| tokio::net::TcpStream::connect((own, port)).await.is_ok();
+    until("the port is closed", async || !is_open(served).await).await;
+    assert!(is_open(taken).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -78,17 +78,13 @@ async fn a_port_that_is_taken_is_reported_disturbs_nothing_and_is_served_once_it
         http("web", None, "/", &[web.address]),
     ];
     let mut stage = Stage::start_with(&rules, |config| config.tcp_address = own.into()).await;
-    let event = stage.event().await;
-    let reason = event.reason.unwrap();
-    assert_eq!(reason.code, "port_taken");
-    assert!(reason.message.contains(&format!("{own}:{taken}")), "{}", reason.message);
-    assert_eq!(event.subject.unwrap().service.as_deref(), Some("one"));
+    let messages = stage.says_unserved(&[("one", "port_taken")]).await;
+    assert!(messages[0].contains(&format!("{own}:{taken}: another process has the port; stop")), "{messages:?}");
     drop(connect((own, free)).await);
     assert_eq!(Client::get(stage.address, "a", "/").await.text(), "web");
 
     drop(thief);
-    let reason = stage.event().await.reason.unwrap();
-    assert_eq!(reason.code, "port_available", "{reason:?}");
+    stage.says_unserved(&[]).await;
     let mut client = connect((own, taken)).await;
     client.write_all(b"x").await.unwrap();
     client.shutdown().await.unwrap();
@@ -118,4 +114,38 @@ async fn connections_outlive_their_route_and_a_port_without_route_is_closed() {
     stage.change(&[tcp("sink", port, &[])]).await;
     let mut client = connect((own, port)).await;
     assert_eq!(client.read(&mut [0; 1]).await.unwrap_or(0), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_served_is_said_of_the_routes_of_now() {
+    let own = own_address();
+    let backend = after_the_end().await;
+    let (first, other) = (5001, 5002);
+    let _thief = TcpListener::bind((own, first)).await.unwrap();
+    let mut stage =
+        Stage::start_with(&[tcp("one", first, &[backend.address])], |config| config.tcp_address = own.into()).await;
+    stage.says_unserved(&[("one", "port_taken")]).await;
+    // The port goes to another service, which now has the trouble; the first is helped.
+    stage.change(&[tcp("one", other, &[backend.address]), tcp("two", first, &[backend.address])]).await;
+    stage.says_unserved(&[("two", "port_taken")]).await;
+    stage.change(&[tcp("one", other, &[backend.address])]).await;
+    stage.says_unserved(&[]).await;
+    // Two that claim the same.
+    stage.change(&[http("ant", Some("x.test"), "/a", &[]), http("bee", Some("x.test"), "/a", &[])]).await;
+    let messages = stage.says_unserved(&[("bee", "route_taken")]).await;
+    assert!(messages[0].contains("shop/ant/main has x.test/a/ already; give one of them another"), "{messages:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tcp_endpoint_on_the_proxys_own_http_port_is_told_so() {
+    let (own, port) = (own_address(), 5001);
+    let (backend, web) = (after_the_end().await, Played::word("web").await);
+    let rules = [tcp("sql", port, &[backend.address]), http("web", None, "/", &[web.address])];
+    let mut stage = Stage::start_with(&rules, |config| {
+        (config.tcp_address, config.listen) = (own.into(), (own, port).into());
+    })
+    .await;
+    let messages = stage.says_unserved(&[("sql", "port_taken")]).await;
+    assert!(messages[0].contains("the proxy itself serves HTTP endpoints there"), "{messages:?}");
+    assert_eq!(Client::get(stage.address, "a", "/").await.text(), "web");
 }

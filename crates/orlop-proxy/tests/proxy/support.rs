@@ -80,7 +80,7 @@ fn change(rule: &Rule) -> pb::Change {
 
 struct Served {
     routes: watch::Receiver<(u64, Vec<Rule>)>,
-    events: mpsc::UnboundedSender<node::EventRecord>,
+    unserved: Arc<watch::Sender<Option<node::ReportEndpointsRequest>>>,
 }
 
 #[tonic::async_trait]
@@ -135,12 +135,17 @@ impl NodeService for Served {
 
     async fn record_events(
         &self,
-        request: tonic::Request<node::RecordEventsRequest>,
+        _: tonic::Request<node::RecordEventsRequest>,
     ) -> Result<tonic::Response<node::RecordEventsResponse>, Status> {
-        for event in request.into_inner().events {
-            let _ = self.events.send(event);
-        }
-        Ok(tonic::Response::new(node::RecordEventsResponse {}))
+        unplayed()
+    }
+
+    async fn report_endpoints(
+        &self,
+        request: tonic::Request<node::ReportEndpointsRequest>,
+    ) -> Result<tonic::Response<node::ReportEndpointsResponse>, Status> {
+        self.unserved.send_replace(Some(request.into_inner()));
+        Ok(tonic::Response::new(node::ReportEndpointsResponse {}))
     }
 
     async fn attend(
@@ -169,7 +174,7 @@ fn marked(revision: u64, rules: &[Rule]) -> Vec<Rule> {
 /// A control plane and a proxy that follows it, in one process.
 pub(crate) struct Stage {
     pub(crate) address: SocketAddr,
-    pub(crate) events: mpsc::UnboundedReceiver<node::EventRecord>,
+    pub(crate) unserved: watch::Receiver<Option<node::ReportEndpointsRequest>>,
     pub(crate) stop: CancellationToken,
     pub(crate) proxy: Option<JoinHandle<()>>,
     routes: watch::Sender<(u64, Vec<Rule>)>,
@@ -187,8 +192,9 @@ impl Stage {
         let socket = place.path().join("control.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let (routes, followed) = watch::channel((1, marked(1, rules)));
-        let (tell, events) = mpsc::unbounded_channel();
-        let served = || Served { routes: followed.clone(), events: tell.clone() };
+        let (tell, unserved) = watch::channel(None);
+        let tell = Arc::new(tell);
+        let served = || Served { routes: followed.clone(), unserved: tell.clone() };
         let server = tonic::transport::Server::builder()
             .add_service(WatchServiceServer::new(served()))
             .add_service(NodeServiceServer::new(served()))
@@ -196,7 +202,7 @@ impl Stage {
         let control = tokio::spawn(async move { server.await.unwrap() }).abort_handle();
         let stop = CancellationToken::new();
         let (address, proxy) = proxy(place.path(), configure, &stop).await;
-        let stage = Self { address, events, stop, proxy: Some(proxy), routes, control, place };
+        let stage = Self { address, unserved, stop, proxy: Some(proxy), routes, control, place };
         stage.settle().await;
         stage
     }
@@ -220,6 +226,20 @@ impl Stage {
         .await;
     }
 
+    /// Starts another proxy of the same settings beside the one that serves; gives the task of that one.
+    pub(crate) async fn succeed(&mut self, configure: impl FnOnce(&mut Config)) -> JoinHandle<()> {
+        let listen = self.address;
+        let configured = |config: &mut Config| {
+            config.listen = listen;
+            configure(config);
+        };
+        let stop = CancellationToken::new();
+        let (address, running) = proxy(self.place.path(), configured, &stop).await;
+        assert_eq!(address, listen);
+        self.stop = stop;
+        self.proxy.replace(running).unwrap()
+    }
+
     /// Ends control plane and proxy, and starts a proxy with what the old one left on disk.
     pub(crate) async fn restart_without_control_plane(&mut self) {
         self.control.abort();
@@ -231,8 +251,17 @@ impl Stage {
         (self.address, self.proxy) = (address, Some(running));
     }
 
-    pub(crate) async fn event(&mut self) -> node::EventRecord {
-        tokio::time::timeout(PATIENCE, self.events.recv()).await.expect("an event in time").unwrap()
+    /// Waits until the proxy says that exactly these services cannot be served, each with its code; gives the messages.
+    pub(crate) async fn says_unserved(&mut self, services: &[(&str, &str)]) -> Vec<String> {
+        let names = |request: &node::ReportEndpointsRequest| {
+            let name =
+                |e: &node::UnservedEndpoint| (e.service.clone().unwrap().service, e.reason.clone().unwrap().code);
+            request.unserved.iter().map(name).collect::<Vec<_>>()
+        };
+        let wanted: Vec<_> = services.iter().map(|(name, code)| ((*name).to_owned(), (*code).to_owned())).collect();
+        let said = self.unserved.wait_for(|said| said.as_ref().is_some_and(|said| names(said) == wanted));
+        let said = tokio::time::timeout(PATIENCE, said).await.expect("a report in time").unwrap();
+        said.iter().flat_map(|said| &said.unserved).map(|e| e.reason.clone().unwrap().message).collect()
     }
 }
 
@@ -374,6 +403,10 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }

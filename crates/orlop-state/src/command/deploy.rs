@@ -15,8 +15,8 @@ use crate::route::offered;
 use crate::state::{DeploymentRecord, ServiceRecord, State};
 use orlop_model::spec::{Deployment, Endpoint, Protocol, Scale, Service};
 use orlop_model::{
-    ChangeKind, Generation, Level, RouteKey, ServiceChange, ServiceName, ServiceRef, ServiceState, ServiceStatus,
-    StopOrder,
+    ChangeKind, EndpointName, Generation, Level, RouteKey, ServiceChange, ServiceName, ServiceRef, ServiceState,
+    ServiceStatus, StopOrder,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -189,6 +189,7 @@ fn put(change: &mut Change<'_>, name: ServiceRef, spec: Service, generation: Gen
             changed_at: change.now,
             stopping: None,
             status: ServiceStatus::default(),
+            faults: Vec::new(),
         },
         earlier: BTreeMap::new(),
         replicas: BTreeSet::new(),
@@ -197,6 +198,12 @@ fn put(change: &mut Change<'_>, name: ServiceRef, spec: Service, generation: Gen
         route_keys(&old).for_each(|key| {
             change.changed.insert(Entity::Route(key));
         });
+        // What a node said of an endpoint holds as long as that is the endpoint.
+        let same = |name: &EndpointName| {
+            let of = |spec: &Service| spec.endpoints.iter().find(|e| e.name == *name).cloned();
+            of(&record.state.spec) == of(&old.state.spec)
+        };
+        record.state.faults = old.state.faults.iter().filter(|fault| same(&fault.endpoint)).cloned().collect();
         record.replicas = old.replicas;
         record.earlier = old.earlier;
         if old.state.workload_generation != workload_generation {
@@ -227,6 +234,7 @@ pub(super) fn remove(change: &mut Change<'_>, name: &ServiceRef, generation: Gen
     record.state.changed_at = change.now;
     record.state.replicas = 0;
     record.state.status = ServiceStatus::default();
+    record.state.faults.clear();
     change.changed.extend(routes.into_iter().map(Entity::Route));
     change.changed.insert(Entity::Service(name.clone()));
     let how = if order == StopOrder::Forced { ", its replicas are killed" } else { "" };

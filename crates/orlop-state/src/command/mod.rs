@@ -8,6 +8,7 @@ mod init_cluster;
 mod node_liveness;
 mod record_events;
 mod register_node;
+mod report_endpoints;
 mod report_replicas;
 mod scale;
 mod stop;
@@ -20,6 +21,7 @@ pub use init_cluster::InitCluster;
 pub use node_liveness::{NodeAlive, NodeSilent};
 pub use record_events::{EventRecord, RecordEvents};
 pub use register_node::RegisterNode;
+pub use report_endpoints::{ReportEndpoints, UnservedEndpoint};
 pub use report_replicas::{ReplicaReport, ReportReplicas};
 pub use scale::Scale;
 pub use stop::Stop;
@@ -67,6 +69,8 @@ pub enum Kind {
     AcquireLease(AcquireLease),
     /// What people should know that is no transition of a replica.
     RecordEvents(RecordEvents),
+    /// What the proxy of a node cannot serve.
+    ReportEndpoints(ReportEndpoints),
     /// A command of the log that this version cannot read.
     Unreadable(Unreadable),
 }
@@ -105,6 +109,7 @@ impl State {
             Kind::SubmitPlan(command) => command.apply(&mut change),
             Kind::AcquireLease(command) => command.apply(&mut change),
             Kind::RecordEvents(command) => command.apply(&mut change),
+            Kind::ReportEndpoints(command) => command.apply(&mut change),
         };
         let changed = change.changed.into_iter().collect();
         Applied { answer: answer.unwrap_or_else(Answer::Refused), changed }

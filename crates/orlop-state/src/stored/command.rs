@@ -3,7 +3,7 @@
 use super::{list, parsed, required};
 use crate::command::*;
 use orlop_model::plan::Plan;
-use orlop_model::{Cpu, Generation, Memory, Millis, StopOrder, Timestamp};
+use orlop_model::{Cpu, Generation, Memory, Millis, RouteKey, StopOrder, Timestamp};
 use orlop_proto::cluster::v1 as cluster;
 use orlop_proto::store::v1 as pb;
 use orlop_proto::{InvalidWire, Within, labels_of};
@@ -48,6 +48,10 @@ impl From<&Command> for pb::Command {
             Kind::RecordEvents(c) => {
                 Some(Wire::RecordEvents(pb::RecordEvents { events: c.events.iter().map(Into::into).collect() }))
             }
+            Kind::ReportEndpoints(c) => Some(Wire::ReportEndpoints(pb::ReportEndpoints {
+                node: c.node.to_string(),
+                unserved: c.unserved.iter().map(Into::into).collect(),
+            })),
             Kind::Unreadable(_) => None,
         };
         Self { at_ms: command.now.0, kind }
@@ -96,6 +100,10 @@ impl TryFrom<pb::Command> for Command {
             }
             Wire::AcquireLease(c) => Kind::AcquireLease(AcquireLease { holder: c.holder, ttl: Millis(c.ttl_ms) }),
             Wire::RecordEvents(c) => Kind::RecordEvents(RecordEvents { events: list("events", c.events)? }),
+            Wire::ReportEndpoints(c) => Kind::ReportEndpoints(ReportEndpoints {
+                node: parsed("node", &c.node)?,
+                unserved: list("unserved", c.unserved)?,
+            }),
         };
         Ok(Self { now: Timestamp(wire.at_ms), kind })
     }
@@ -125,6 +133,30 @@ impl TryFrom<pb::ReplicaReport> for ReplicaReport {
             replica: parsed("replica", &wire.replica)?,
             generation: Generation(wire.generation),
             status: required("status", wire.status)?,
+        })
+    }
+}
+
+impl From<&UnservedEndpoint> for pb::UnservedEndpoint {
+    fn from(unserved: &UnservedEndpoint) -> Self {
+        Self {
+            service: Some((&unserved.route.service).into()),
+            endpoint: unserved.route.endpoint.to_string(),
+            reason: Some((&unserved.reason).into()),
+        }
+    }
+}
+
+impl TryFrom<pb::UnservedEndpoint> for UnservedEndpoint {
+    type Error = InvalidWire;
+
+    fn try_from(wire: pb::UnservedEndpoint) -> Result<Self, InvalidWire> {
+        Ok(Self {
+            route: RouteKey {
+                service: required("service", wire.service)?,
+                endpoint: parsed("endpoint", &wire.endpoint)?,
+            },
+            reason: required("reason", wire.reason)?,
         })
     }
 }

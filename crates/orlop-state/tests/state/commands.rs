@@ -447,6 +447,73 @@ fn reports_that_do_not_fit_are_named() {
 }
 
 #[test]
+fn what_a_proxy_cannot_serve_is_known_until_it_can_or_the_endpoint_is_another() {
+    let mut machine = Machine::with_cluster();
+    machine.deploy(&shop("shop", "a", 1));
+    let unserved = |service: &str, message: &str| UnservedEndpoint {
+        route: RouteKey { service: at(service), endpoint: "http".parse().expect("a name") },
+        reason: Reason::new("port_taken", message),
+    };
+    let report = |node, unserved: Vec<_>| ReportEndpoints { node: NodeId::from_u128(node), unserved };
+    let faults = |machine: &Machine| {
+        let service = machine.state.service(&at("shop/api")).expect("it is there");
+        service.faults.iter().map(|f| (f.node.as_u128(), f.reason.message.clone(), f.since)).collect::<Vec<_>>()
+    };
+    let say = |machine: &mut Machine, node, unserved: Vec<_>| {
+        let report = report(node, unserved);
+        let (news, kind) = (report.brings_news(&machine.state), Kind::ReportEndpoints(report));
+        let applied = machine.apply(kind);
+        assert_eq!(applied.answer, Answer::Done);
+        let changed = !applied.changed.is_empty();
+        assert_eq!(news, changed, "who asks first need not send what changes nothing");
+        changed
+    };
+    let before = machine.codes().len();
+    assert!(say(&mut machine, 1, vec![unserved("shop/api", "taken"), unserved("shop/gone", "what is that?")]));
+    let since = machine.now;
+    assert!(!say(&mut machine, 1, vec![unserved("shop/api", "taken")]), "the same again");
+    assert!(say(&mut machine, 2, vec![unserved("shop/api", "taken there")]));
+    assert!(say(&mut machine, 1, vec![unserved("shop/api", "by another")]));
+    let there = machine.now;
+    let other = (2, "taken there".to_owned(), Timestamp(there.0 - 1000));
+    assert_eq!(faults(&machine), [(1, "by another".to_owned(), since), other.clone()]);
+
+    // A deploy of something else leaves it; another endpoint of that name does not.
+    machine.deploy(&shop("shop", "b", 1));
+    assert_eq!(faults(&machine).len(), 2);
+    assert!(say(&mut machine, 1, vec![]));
+    assert_eq!(faults(&machine), [other]);
+    let news: Vec<_> =
+        machine.codes()[before..].iter().filter(|c| c.contains("port") || c.contains("served")).copied().collect();
+    assert_eq!(news, ["port_taken", "port_taken", "port_taken", "endpoint_served"]);
+    machine.deploy(&with_services("shop", [("api", service("b", "/elsewhere", 8080, 1))]));
+    assert_eq!(faults(&machine), []);
+    assert!(say(&mut machine, 2, vec![unserved("shop/api", "taken there")]));
+    machine.stop("shop", None, StopOrder::Graceful);
+    assert_eq!(faults(&machine), [], "what is being removed offers nothing");
+    assert!(!say(&mut machine, 2, vec![unserved("shop/api", "taken there")]));
+
+    let answer = machine.apply(Kind::ReportEndpoints(report(9, vec![]))).answer;
+    assert_eq!(refused(&answer), "node_not_found");
+    let many = vec![unserved("shop/api", "taken"); orlop_state::limit::UNSERVED_MAX + 1];
+    assert_eq!(refused(&machine.apply(Kind::ReportEndpoints(report(1, many))).answer), "too_many_endpoints");
+}
+
+#[test]
+fn faults_of_a_service_are_bounded() {
+    let mut machine = Machine::with_cluster();
+    machine.deploy(&shop("shop", "a", 1));
+    for node in 10..100 {
+        machine.register(node, &format!("node{node}"));
+        let route = RouteKey { service: at("shop/api"), endpoint: "http".parse().expect("a name") };
+        let unserved = vec![UnservedEndpoint { route, reason: Reason::new("port_taken", "taken") }];
+        machine.apply(Kind::ReportEndpoints(ReportEndpoints { node: NodeId::from_u128(node), unserved }));
+    }
+    let faults = &machine.state.service(&at("shop/api")).expect("it is there").faults;
+    assert_eq!(faults.len(), orlop_state::limit::FAULTS_PER_SERVICE_MAX);
+}
+
+#[test]
 fn transitions_worth_telling_are_told() {
     let exit = Some(Exit { code: 1, out_of_memory: false, at: Timestamp(5) });
     let backing_off = ReplicaStatus { last_exit: exit, ..in_phase(Phase::BackingOff(Timestamp(1077))) };

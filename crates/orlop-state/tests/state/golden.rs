@@ -203,10 +203,18 @@ fn commands() -> Vec<(&'static str, Kind)> {
         ("submit_plan", Kind::SubmitPlan(plan)),
         ("acquire_lease", Kind::AcquireLease(AcquireLease { holder: "one".into(), ttl: Millis(15_000) })),
         ("record_events", Kind::RecordEvents(RecordEvents { events: vec![event] })),
+        ("report_endpoints", Kind::ReportEndpoints(ReportEndpoints { node, unserved: vec![unserved("shop/api")] })),
     ]
 }
 
-/// A state in which everything that a snapshot can hold is there.
+fn unserved(service: &str) -> UnservedEndpoint {
+    UnservedEndpoint {
+        route: RouteKey { service: at(service), endpoint: "http".parse().expect("a name") },
+        reason: Reason::new("port_taken", "port 5432 is taken by another process"),
+    }
+}
+
+/// A state in which everything that a snapshot could hold at first is there.
 fn full_state() -> orlop_state::State {
     let mut machine = Machine { now: Timestamp(1_700_000_000_000), ..Machine::default() };
     machine.init("10.77.0.0/16");
@@ -286,12 +294,13 @@ fn every_kind_of_command_has_golden_bytes() {
                 | Wire::ReportReplicas(_)
                 | Wire::SubmitPlan(_)
                 | Wire::AcquireLease(_)
-                | Wire::RecordEvents(_),
+                | Wire::RecordEvents(_)
+                | Wire::ReportEndpoints(_),
             ) => 1,
             None => 0,
         };
     }
-    assert_eq!(covered, 11);
+    assert_eq!(covered, 12);
 }
 
 #[test]
@@ -299,4 +308,17 @@ fn snapshots_are_written_and_read_as_ever() {
     let state = full_state();
     let bytes = golden("snapshot", &stored::encode_state(&state));
     assert_eq!(stored::decode_state(&bytes), Ok(state));
+}
+
+#[test]
+fn faults_of_endpoints_are_written_and_read_as_ever() {
+    let mut machine = Machine { now: Timestamp(1_700_000_000_000), ..Machine::default() };
+    machine.init("10.77.0.0/16");
+    machine.register(1, "alpha");
+    machine.deploy(&full_deployment());
+    let unserved = full_deployment().services.keys().map(|name| unserved(&format!("shop/{name}"))).collect();
+    machine.apply(Kind::ReportEndpoints(ReportEndpoints { node: NodeId::from_u128(1), unserved }));
+    assert!(machine.state.services().any(|service| !service.faults.is_empty()), "one of them has such an endpoint");
+    let bytes = golden("snapshot_faults", &stored::encode_state(&machine.state));
+    assert_eq!(stored::decode_state(&bytes), Ok(machine.state));
 }

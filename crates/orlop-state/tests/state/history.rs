@@ -21,6 +21,7 @@ enum Op {
     Silent { node: usize },
     Alive { node: usize },
     Report { replica: usize, status: ReplicaStatus, elsewhere: bool },
+    Endpoints { node: usize, services: Vec<usize>, reason: Reason },
     Plan { steps: Vec<PlanOp> },
     Lease { holder: u8, ttl: u64 },
     Unreadable,
@@ -36,7 +37,7 @@ enum PlanOp {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    use orlop_arbitrary::{replica_status, stop_order};
+    use orlop_arbitrary::{reason, replica_status, stop_order};
     let few = 0..8_usize;
     prop_oneof![
         4 => (prop_oneof![4 => Just(0), 1 => 0..3_usize], 1..4_u8, 0..3_u8, prop_oneof![3 => 1..3_u32, 1 => 0..4_u32], prop::option::weighted(0.2, 0..4_u64)).prop_map(
@@ -55,6 +56,8 @@ fn op() -> impl Strategy<Value = Op> {
                 }
                 Op::Report { replica, status, elsewhere }
             }),
+        2 => (few.clone(), prop::collection::vec(few.clone(), 0..3), reason())
+            .prop_map(|(node, services, reason)| Op::Endpoints { node, services, reason }),
         8 => prop::collection::vec(plan_op(), 0..8).prop_map(|steps| Op::Plan { steps }),
         1 => (0..2_u8, prop_oneof![Just(0), 1..30_u64]).prop_map(|(holder, ttl)| Op::Lease { holder, ttl }),
         1 => Just(Op::Unreadable),
@@ -91,6 +94,7 @@ fn a_service(state: &State, number: usize) -> ServiceState {
         changed_at: Timestamp(0),
         stopping: None,
         status: ServiceStatus::default(),
+        faults: Vec::new(),
     })
 }
 
@@ -140,6 +144,14 @@ fn resolve(state: &State, op: &Op, ids: &mut u128) -> Kind {
             let node = if *elsewhere { a_node(state, 1) } else { node };
             let reports = vec![ReplicaReport { replica, generation, status: status.clone() }];
             Kind::ReportReplicas(ReportReplicas { node, reports })
+        }
+        Op::Endpoints { node, services, reason } => {
+            let of = |number: &usize| UnservedEndpoint {
+                route: RouteKey { service: a_service(state, *number).name, endpoint: "http".parse().expect("a name") },
+                reason: reason.clone(),
+            };
+            let unserved = services.iter().map(of).collect();
+            Kind::ReportEndpoints(ReportEndpoints { node: a_node(state, *node), unserved })
         }
         Op::Plan { steps } => {
             let steps = steps.iter().map(|step| resolve_step(state, step, ids)).collect();
