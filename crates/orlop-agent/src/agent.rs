@@ -5,6 +5,7 @@
 
 mod adopt;
 mod loggers;
+mod records;
 mod resync;
 
 use crate::StartError;
@@ -12,12 +13,12 @@ use crate::board::{Board, Posted, main_container};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::node::{Layout, Lock, capacity, host_name};
-use crate::replica::{Attachment, Executor, Known, Learned, Overlay, StepContext, fail_of, store_record};
+use crate::replica::{Attachment, Executor, Known, Learned, Overlay, StepContext, fail_of};
 use crate::session::Sessions;
 use crate::uplink::{Introduction, Uplink, attend};
 use adopt::Leftover;
 use futures::FutureExt;
-use orlop_agent_core::{Failure, GenerationGuard, Input, Operation, ReplicaMachine, Step};
+use orlop_agent_core::{Failure, GenerationGuard, Input, Operation, Record, ReplicaMachine, Step};
 use orlop_follower::{Follower, FollowerConfig, ViewState};
 use orlop_model::{Assignment, Exit, Level, NodeId, Outcome, Phase, Reason, ReplicaId, ReplicaStatus, Subject, View};
 use orlop_runtime::{ContainerRuntime, LostLogger, ResolvedImage, RuntimeError};
@@ -54,6 +55,8 @@ pub(crate) struct Agent {
     refused: BTreeSet<ReplicaId>,
     /// Since the listing that is under way was begun, which may still have something of them.
     forgotten: BTreeSet<ReplicaId>,
+    /// Records that could not be written.
+    unwritten: BTreeMap<ReplicaId, Record>,
     runtime_is_away: bool,
     resync_at: Instant,
     resync_runs: bool,
@@ -155,6 +158,7 @@ impl Agent {
             guard: GenerationGuard::default(),
             refused: BTreeSet::new(),
             forgotten: BTreeSet::new(),
+            unwritten: BTreeMap::new(),
             runtime_is_away: false,
             resync_at: Instant::now(),
             resync_runs: false,
@@ -341,11 +345,7 @@ impl Agent {
     fn take_steps(&mut self, replica: ReplicaId, steps: Vec<Step>) {
         for step in steps {
             match step {
-                Step::Persist(record) => {
-                    if let Err(error) = store_record(&self.layout, &record) {
-                        tracing::warn!(%replica, %error, "its record was not written; is the disk full?");
-                    }
-                }
+                Step::Persist(record) => self.write_record(record),
                 Step::Report(status) => self.report(replica, status),
                 Step::Event { level, reason } => {
                     let subject = self.subject_of(replica);
@@ -429,6 +429,7 @@ impl Agent {
         {
             tracing::warn!(%replica, %error, "its files were not removed; the next start of the agent tries again");
         }
+        self.unwritten.remove(&replica);
         self.entries.remove(&replica);
         self.forgotten.insert(replica);
         self.board.drop_replica(replica);

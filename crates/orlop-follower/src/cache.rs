@@ -51,10 +51,15 @@ impl Cache {
         let directory = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(directory)?;
         let aside = self.path.with_extension("writing");
-        let mut file = File::create(&aside)?;
-        file.write_all(&encode(state, &self.view))?;
-        file.sync_all()?;
-        std::fs::rename(&aside, &self.path)?;
+        let written = File::create(&aside).and_then(|mut file| {
+            file.write_all(&encode(state, &self.view))?;
+            file.sync_all()
+        });
+        if let Err(error) = written.and_then(|()| std::fs::rename(&aside, &self.path)) {
+            // On a full disk the part that was written is in the way.
+            std::fs::remove_file(&aside).ok();
+            return Err(error);
+        }
         File::open(directory)?.sync_all()
     }
 

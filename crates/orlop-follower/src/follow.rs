@@ -23,6 +23,8 @@ const BACKOFF_MOST: Duration = Duration::from_secs(5);
 const GOOD_CONNECTION: Duration = Duration::from_secs(5);
 /// A change is kept on disk so long after it came, together with those that came in between.
 const CACHE_DELAY: Duration = Duration::from_millis(500);
+/// Between two attempts to write a cache that could not be written.
+const CACHE_AGAIN: Duration = Duration::from_secs(5);
 
 /// What to follow, and how.
 #[derive(Debug, Clone)]
@@ -89,6 +91,7 @@ impl Follower {
             cache,
             unsaved_since: None,
             saving: None,
+            stop: stop.clone(),
             backoff: Backoff::new(BACKOFF_LEAST, BACKOFF_MOST, rand::random()),
         };
         tokio::spawn(task.run(stop));
@@ -123,6 +126,7 @@ struct Task {
     /// When the first change came that is not on disk.
     unsaved_since: Option<Instant>,
     saving: Option<JoinHandle<()>>,
+    stop: CancellationToken,
     backoff: Backoff,
 }
 
@@ -282,12 +286,7 @@ impl Task {
         }
         let Some(cache) = self.cache.clone() else { return };
         self.unsaved_since = None;
-        let state = self.publish.borrow().clone();
-        self.saving = Some(tokio::task::spawn_blocking(move || {
-            if let Err(error) = cache.write(&state) {
-                tracing::warn!(path = %cache.path().display(), %error, "the view could not be cached");
-            }
-        }));
+        self.saving = Some(tokio::spawn(write(cache, self.publish.subscribe(), self.stop.clone())));
     }
 
     async fn save_now(&mut self) {
@@ -298,6 +297,29 @@ impl Task {
             if self.unsaved_since.is_some() {
                 self.save();
             }
+        }
+    }
+}
+
+/// Writes the newest view until it is on disk, or until it is time to stop.
+async fn write(cache: Cache, newest: watch::Receiver<Arc<ViewState>>, stop: CancellationToken) {
+    let mut failed = false;
+    loop {
+        let (state, file) = (newest.borrow().clone(), cache.clone());
+        let written = tokio::task::spawn_blocking(move || file.write(&state)).await.map_err(std::io::Error::other);
+        let path = cache.path().display();
+        match written.flatten() {
+            Ok(()) if failed => return tracing::info!(%path, "the view is cached again"),
+            Ok(()) => return,
+            Err(error) if !failed => {
+                tracing::warn!(%path, %error, "the view could not be cached; going on without, and trying again");
+                failed = true;
+            }
+            Err(_) => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(CACHE_AGAIN) => {}
+            () = stop.cancelled() => return,
         }
     }
 }

@@ -91,6 +91,18 @@ fn cancelled() -> Failure {
     Failure::infrastructure("cancelled", "it was cancelled")
 }
 
+/// The replica's own files could not be written to its directory.
+fn not_written(directory: &std::path::Path, error: &std::io::Error) -> Failure {
+    let directory = directory.display();
+    let message = match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            format!("the disk of {directory} is full; free some space there, it is tried again by itself")
+        }
+        _ => format!("its files in {directory} were not written: {error}"),
+    };
+    Failure::infrastructure("disk_failed", message)
+}
+
 /// What a failure of the runtime means for the replica. `unknown` is the judgement of failures that nobody can name.
 fn blame(error: RuntimeError, unknown: FailureKind) -> Failure {
     let kind = match &error {
@@ -193,7 +205,7 @@ impl Executor {
         let (attachment, learned) = self.attachment(context).await?;
         let environment = environment(assignment, &self.environment)?;
         let etc = write_etc(&self.layout, &assignment.replica, attachment.address);
-        etc.map_err(|e| Failure::infrastructure("disk_failed", format!("its files in /etc were not written: {e}")))?;
+        etc.map_err(|e| not_written(&self.layout.replica(assignment.replica.id), &e))?;
         let ingredients = Ingredients {
             assignment,
             node: self.node,
