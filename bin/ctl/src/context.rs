@@ -35,6 +35,19 @@ impl Context {
         print_text(&self.format(text, value, Layout::Document)?)
     }
 
+    /// Prints a list, below a warning if there is one; programs get it on standard error, since a list has no place for it.
+    pub(crate) fn print_list(
+        &self,
+        warning: &str,
+        text: impl FnOnce() -> String,
+        value: impl Serialize,
+    ) -> Result<(), Failure> {
+        if self.format != Format::Table && !warning.is_empty() {
+            eprint!("orlopctl: {warning}");
+        }
+        self.print(|| format!("{warning}{}{}", if warning.is_empty() { "" } else { "\n" }, text()), value)
+    }
+
     /// Prints one of many answers: for programs, json on one line each, yaml as documents.
     pub(crate) fn print_one(&self, text: impl FnOnce() -> String, value: impl Serialize) -> Result<(), Failure> {
         print_text(&self.format(text, value, Layout::Stream)?)

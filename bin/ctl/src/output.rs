@@ -22,6 +22,7 @@ pub(crate) struct StatusOut {
     pub(crate) cluster: Option<String>,
     pub(crate) revision: u64,
     pub(crate) scheduler: Option<String>,
+    pub(crate) writes_refused: Option<String>,
     pub(crate) deployments: Vec<DeploymentOut>,
     pub(crate) services: Vec<ServiceOut>,
     pub(crate) replicas: Vec<ReplicaOut>,
@@ -34,6 +35,7 @@ impl StatusOut {
             cluster: state.cluster.map(|id| id.to_string()),
             revision: state.revision.0,
             scheduler: state.scheduler.clone(),
+            writes_refused: state.writes_refused.clone(),
             deployments: state.deployments.values().map(DeploymentOut::of).collect(),
             services: state.services.values().map(|s| ServiceOut::of(state, s)).collect(),
             replicas: replicas(state),
@@ -447,6 +449,7 @@ pub(crate) struct StopOut {
 #[derive(Debug, Serialize)]
 pub(crate) struct WhyOut {
     pub(crate) name: String,
+    pub(crate) writes_refused: Option<String>,
     pub(crate) explanation: Vec<String>,
 }
 

@@ -26,6 +26,8 @@ pub struct ClusterState {
     pub deployments: BTreeMap<DeploymentName, DeploymentState>,
     /// The scheduler that holds the lease; only an answer of `GetState` fills it in.
     pub scheduler: Option<String>,
+    /// Why the control plane takes no writes, with what to do; only an answer of `GetState` fills it in.
+    pub writes_refused: Option<String>,
 }
 
 impl TryFrom<pb::GetStateResponse> for ClusterState {
@@ -39,6 +41,7 @@ impl TryFrom<pb::GetStateResponse> for ClusterState {
                 })?),
                 revision: Revision(wire.revision),
                 scheduler: Some(wire.scheduler).filter(|s| !s.is_empty()),
+                writes_refused: Some(wire.writes_refused).filter(|s| !s.is_empty()),
                 ..ClusterState::default()
             };
         for service in wire.services {

@@ -1,11 +1,17 @@
 //! The ordered store under the log: the only place that names sled.
 //!
+//! Room is made before a write, not found missing in the middle of it: sled does not survive a write that fails, and may
+//! wait for it for ever. So the file always has blocks of its own beyond its end ([`Disk::make_room`]).
+//!
 //! What [`Disk::write`] returned from survives the loss of power. sled's own flush does not promise that: it writes, but
 //! neither flushes the device nor its metadata, so every write is followed by `fdatasync` on a handle of our own. sled is
 //! known to panic on some damage; that is caught while opening and told as an error.
 
-use parking_lot::RwLock;
-use std::fs::File;
+use crate::room;
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+use parking_lot::{Mutex, RwLock};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,6 +22,13 @@ use std::time::{Duration, Instant};
 const CACHE_BYTES: u64 = 4 << 20;
 /// A store that this process just closed is held by sled's own threads for a moment.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A write of so many bytes makes the file grow by at most `GROWTH` times as many and `SLACK_BYTES`: pages are written
+/// again when something in them changes, and the file grows by segments of 512 KiB.
+const GROWTH: u64 = 3;
+const SLACK_BYTES: u64 = 1 << 20;
+/// Blocks are asked for so many bytes at a time.
+const AHEAD_BYTES: u64 = 4 << 20;
 
 /// A key and its value.
 pub(crate) type Pair = (Vec<u8>, Vec<u8>);
@@ -51,6 +64,15 @@ pub(crate) struct Disk {
     path: PathBuf,
     store: RwLock<Option<sled::Db>>,
     file: File,
+    ahead: Mutex<Ahead>,
+}
+
+/// How far the file has blocks.
+#[derive(Debug, Default)]
+struct Ahead {
+    /// The file's length when that was last looked at. A file that was cut since has lost what it had beyond.
+    length: u64,
+    until: u64,
 }
 
 impl Disk {
@@ -59,15 +81,23 @@ impl Disk {
         std::fs::create_dir_all(path)?;
         let config = sled::Config::new().path(path).flush_every_ms(None).cache_capacity(CACHE_BYTES);
         let began = Instant::now();
+        let mut released = false;
         let store = loop {
+            remove_half_written(path)?;
             match guarded(|| config.open()) {
+                // After a kill sled writes down what it found. On a full disk it gets the blocks that were kept for the log.
+                Err(e) if room::is_full(&e) && !released => {
+                    let Ok(file) = OpenOptions::new().write(true).open(path.join("db")) else { return Err(e) };
+                    file.set_len(file.metadata()?.len())?;
+                    released = true;
+                }
                 Err(e) if e.to_string().contains("could not acquire lock") && began.elapsed() < LOCK_PATIENCE => {
                     std::thread::sleep(Duration::from_millis(2));
                 }
                 other => break other?,
             }
         };
-        let file = File::open(path.join("db"))?;
+        let file = OpenOptions::new().read(true).write(true).open(path.join("db"))?;
         for entry in std::fs::read_dir(path)? {
             let entry = entry?;
             if entry.file_type()?.is_file() {
@@ -75,7 +105,7 @@ impl Disk {
             }
         }
         sync_directory(path)?;
-        Ok(Self { path: path.to_owned(), store: RwLock::new(Some(store)), file })
+        Ok(Self { path: path.to_owned(), store: RwLock::new(Some(store)), file, ahead: Mutex::default() })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -107,6 +137,42 @@ impl Disk {
         })
     }
 
+    /// Sees to it that a write of so many bytes does not lack room; fails as full when it would, and nothing has changed
+    /// then.
+    pub(crate) fn make_room(&self, bytes: u64) -> io::Result<()> {
+        let length = self.file.metadata()?.len();
+        let need = bytes.saturating_mul(GROWTH).saturating_add(SLACK_BYTES);
+        let mut ahead = self.ahead.lock();
+        if length < ahead.length {
+            ahead.until = 0;
+        }
+        ahead.length = length;
+        if length.saturating_add(need) <= ahead.until {
+            return Ok(());
+        }
+        let generous = need.saturating_add(AHEAD_BYTES);
+        let taken = match self.allocate(length, generous) {
+            Err(error) if room::is_full(&error) => self.allocate(length, need).map(|()| need),
+            other => other.map(|()| generous),
+        }?;
+        ahead.until = length + taken;
+        Ok(())
+    }
+
+    /// Gives the file blocks from its end on, without making it longer.
+    fn allocate(&self, length: u64, more: u64) -> io::Result<()> {
+        let offset = |bytes| i64::try_from(bytes).map_err(io::Error::other);
+        loop {
+            match fallocate(&self.file, FallocateFlags::FALLOC_FL_KEEP_SIZE, offset(length)?, offset(more)?) {
+                Err(Errno::EINTR) => {}
+                // A file system that cannot promise blocks can still be asked what is free.
+                Err(Errno::EOPNOTSUPP) if room::free(&self.path)? < more => return Err(Errno::ENOSPC.into()),
+                Err(Errno::EOPNOTSUPP) => return Ok(()),
+                other => return Ok(other?),
+            }
+        }
+    }
+
     /// Makes the changes, all or none, and returns when they are durable.
     pub(crate) fn write(&self, batch: Batch) -> io::Result<()> {
         self.with(|store| {
@@ -131,9 +197,26 @@ impl Disk {
     }
 }
 
+fn is_debugging_text(error: &io::Error) -> bool {
+    error.raw_os_error().is_none() && error.kind() != io::ErrorKind::Other
+}
+
+/// Removes what sled began to write and could not finish; it never does itself.
+fn remove_half_written(path: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(path)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "generating") {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> io::Result<T> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => Ok(value),
+        // sled passes the system's error on as debugging text; its kind has words of its own.
+        Ok(Err(sled::Error::Io(error))) if is_debugging_text(&error) => Err(error.kind().into()),
         Ok(Err(sled::Error::Io(error))) => Err(error),
         Ok(Err(error)) => Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string())),
         Err(panic) => {

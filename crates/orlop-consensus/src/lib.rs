@@ -13,10 +13,12 @@ mod network;
 mod options;
 mod reached;
 mod record;
+mod room;
 mod snapshot;
 mod types;
 
 pub use options::Options;
+pub use room::Full;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -88,6 +90,12 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The disk is full. Nothing that was acknowledged is lost.
+    #[error("the disk of {} is full; free some space there and start again", directory.display())]
+    Full {
+        /// The directory that could not be written to.
+        directory: PathBuf,
+    },
     /// What is on disk is damaged, and not in a way that a crash explains.
     #[error("{}: {problem}; {remedy}", path.display())]
     Damaged {
@@ -127,13 +135,43 @@ pub enum SubmitError {
         /// The largest that is accepted.
         max: usize,
     },
+    /// The disk is full. The command was not applied and will not be, unless it is `unsure`: then the disk filled up while
+    /// the command was under way, and it is applied when there is room, if the member lives to see it.
+    #[error("{full}{}", if *unsure { ". This one was under way: whether it is done then is unknown, look before you repeat it" } else { "" })]
+    Full {
+        /// Which disk, and what is missing.
+        full: Full,
+        /// The command may still be applied.
+        unsure: bool,
+    },
     /// The log could not be written. The member takes no more commands until it is started again; whether this command
     /// is applied then is unknown.
-    #[error("the log could not be written ({reason}); mend the disk and start the member again")]
-    Storage {
-        /// What went wrong.
-        reason: String,
-    },
+    #[error(transparent)]
+    Broken(#[from] Broken),
+}
+
+/// A log that cannot be written any more, until the member is started again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no writes are taken: the log in {} could not be written ({reason}); mend the disk, then start the control plane again",
+    directory.display()
+)]
+pub struct Broken {
+    /// The directory of the log.
+    pub directory: PathBuf,
+    /// What went wrong.
+    pub reason: String,
+}
+
+/// Why a member takes no commands now. The text is a sentence for operators.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// The disk is full; commands are taken again when there is room.
+    #[error("{0}")]
+    Full(Full),
+    /// The log could not be written.
+    #[error(transparent)]
+    Broken(#[from] Broken),
 }
 
 /// A running member; clones are handles of the same one.
@@ -165,6 +203,11 @@ impl Consensus {
     /// Where the member stands now.
     pub fn status(&self) -> Status {
         self.member.status()
+    }
+
+    /// Why no commands are taken now, if they are not. Looks at the disk.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.member.trouble(0)
     }
 
     /// Stops the member and closes its log; the directory can be opened again when this returns. Commands that are being

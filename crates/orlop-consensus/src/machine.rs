@@ -4,12 +4,13 @@ use crate::snapshot::{SnapshotFile, Snapshots};
 use crate::types::{LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, Types};
 use crate::{Encode, StateMachine};
 use futures::{Stream, TryStreamExt};
-use openraft::OptionalSend;
 use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::{LogIdOptionExt, OptionalSend};
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,8 @@ pub(crate) struct Machine {
     machine: Arc<dyn StateMachine>,
     snapshots: Arc<Snapshots>,
     applied: Option<LogId>,
+    /// The first index that is not applied, for the log.
+    next: Arc<AtomicU64>,
     membership: StoredMembership,
     /// Bytes of commands applied since the last snapshot began.
     bytes: u64,
@@ -41,17 +44,20 @@ pub(crate) struct Ending {
 }
 
 impl Machine {
-    /// `restored` is the snapshot that the machine was restored from; the machine is empty without.
+    /// `restored` is the snapshot that the machine was restored from; the machine is empty without. `next` is kept at the
+    /// first index that is not applied.
     pub(crate) fn new(
         machine: Arc<dyn StateMachine>,
         snapshots: Arc<Snapshots>,
         restored: Option<SnapshotMeta>,
+        next: Arc<AtomicU64>,
         bytes_max: u64,
         due: Arc<Notify>,
         ending: Ending,
     ) -> Self {
         let SnapshotMeta { last_log_id: applied, last_membership: membership } = restored.unwrap_or_default();
-        Self { machine, snapshots, applied, membership, bytes: 0, bytes_max, due, ending }
+        next.store(applied.next_index(), Ordering::Release);
+        Self { machine, snapshots, applied, next, membership, bytes: 0, bytes_max, due, ending }
     }
 }
 
@@ -81,6 +87,7 @@ impl RaftStateMachine<Types> for Machine {
                 }
             };
             self.applied = Some(log_id);
+            self.next.store(log_id.index() + 1, Ordering::Release);
             if let Some(responder) = responder {
                 responder.send(answer);
             }
@@ -116,6 +123,7 @@ impl RaftStateMachine<Types> for Machine {
         })
         .await?;
         self.applied = meta.last_log_id;
+        self.next.store(meta.last_log_id.next_index(), Ordering::Release);
         self.membership = meta.last_membership.clone();
         self.bytes = 0;
         Ok(())

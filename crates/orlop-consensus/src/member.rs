@@ -3,9 +3,10 @@
 use crate::log::LogStore;
 use crate::machine::{Ending, Machine};
 use crate::network::NoPeers;
+use crate::room::{self, Room};
 use crate::snapshot::Snapshots;
 use crate::types::{Command, Raft, Types};
-use crate::{Applied, Options, StartError, StateMachine, Status, SubmitError};
+use crate::{Applied, Broken, Options, StartError, StateMachine, Status, SubmitError, Trouble};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError};
 use openraft::impls::BasicNode;
@@ -14,7 +15,7 @@ use openraft::{Config, SnapshotPolicy};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,6 +31,10 @@ pub(crate) struct Member {
     log: LogStore,
     id: u64,
     command_bytes_max: usize,
+    directory: PathBuf,
+    room: Room,
+    /// Commands were refused when last looked, so that each change is logged once.
+    refusing: AtomicBool,
     stopping: AtomicBool,
     stop: CancellationToken,
     /// Snapshots that are being written, and whoever asks for them.
@@ -56,6 +61,7 @@ impl Member {
             machine,
             snapshots,
             restored,
+            log.applied(),
             options.snapshot_after_bytes,
             due.clone(),
             Ending { stop: stop.clone(), work: work.clone() },
@@ -67,15 +73,20 @@ impl Member {
             log,
             id: options.member,
             command_bytes_max: options.command_bytes_max,
+            room: Room::of(&options.directory),
+            directory: options.directory,
+            refusing: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             stop,
             work,
             lock: Mutex::new(Some(lock)),
         };
         if let Err(error) = member.lead_if_alone().await {
+            let full = member.log.condition().is_full();
             member.shutdown().await;
-            return Err(error);
+            return Err(if full { StartError::Full { directory: member.directory.clone() } } else { error });
         }
+        member.log.condition().be_patient(true);
         member.work.spawn(take_snapshots(member.raft.clone(), due, member.stop.clone()));
         Ok(member)
     }
@@ -109,14 +120,58 @@ impl Member {
         if self.stopping.load(Ordering::Acquire) {
             return Err(SubmitError::ShuttingDown);
         }
-        match self.raft.client_write(Command(command.into())).await {
+        match self.trouble(command.len() as u64) {
+            None => {}
+            Some(Trouble::Full(full)) => return Err(SubmitError::Full { full, unsure: false }),
+            Some(Trouble::Broken(broken)) => return Err(broken.into()),
+        }
+        let mut held = self.log.condition().held();
+        let written = tokio::select! {
+            biased;
+            written = self.raft.client_write(Command(command.into())) => written,
+            // The disk filled up meanwhile. The log goes on by itself when there is room; who asked is told now.
+            Ok(_) = held.wait_for(|held| *held) => {
+                return Err(SubmitError::Full { full: self.room.lacks(), unsure: true });
+            }
+        };
+        match written {
             Ok(written) => Ok(Applied { index: written.log_id.index(), answer: written.data }),
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))) => {
                 Err(SubmitError::NotLeader { leader: to.leader_id })
             }
-            Err(RaftError::APIError(other)) => Err(SubmitError::Storage { reason: other.to_string() }),
+            Err(RaftError::APIError(other)) => Err(self.broken(other.to_string()).into()),
             Err(RaftError::Fatal(fatal)) => Err(self.fatal(&fatal)),
         }
+    }
+
+    /// Why a command of so many bytes is not taken now, if it is not.
+    pub(crate) fn trouble(&self, bytes: u64) -> Option<Trouble> {
+        let trouble = self.look_for_trouble(bytes);
+        self.log_change(trouble.as_ref());
+        trouble
+    }
+
+    fn look_for_trouble(&self, bytes: u64) -> Option<Trouble> {
+        if let Some(reason) = self.log.condition().broken() {
+            return Some(self.broken(reason).into());
+        }
+        if self.log.condition().is_held() {
+            return Some(Trouble::Full(self.room.lacks()));
+        }
+        self.room.lacks_for(bytes).map(Trouble::Full)
+    }
+
+    fn log_change(&self, trouble: Option<&Trouble>) {
+        if self.refusing.swap(trouble.is_some(), Ordering::AcqRel) != trouble.is_some() {
+            match trouble {
+                Some(trouble) => tracing::warn!("{trouble}"),
+                None => tracing::info!("writes are taken again"),
+            }
+        }
+    }
+
+    fn broken(&self, reason: String) -> Broken {
+        Broken { directory: self.directory.clone(), reason }
     }
 
     pub(crate) async fn read_index(&self) -> Result<u64, SubmitError> {
@@ -148,6 +203,7 @@ impl Member {
         let mut lock = self.lock.lock().await;
         let Some(directory_lock) = lock.take() else { return };
         self.stop.cancel();
+        self.log.give_up_waiting();
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "the consensus protocol did not end well");
         }
@@ -160,7 +216,12 @@ impl Member {
     fn fatal(&self, fatal: &Fatal<Types>) -> SubmitError {
         match fatal {
             Fatal::Stopped if self.stopping.load(Ordering::Acquire) => SubmitError::ShuttingDown,
-            other => SubmitError::Storage { reason: other.to_string() },
+            other => {
+                tracing::error!(error = %other, "the consensus protocol has stopped");
+                let stopped = || "the consensus protocol has stopped; the program's log says why".into();
+                let reason = self.log.condition().break_with(stopped);
+                self.broken(reason).into()
+            }
         }
     }
 }
@@ -185,6 +246,13 @@ fn open(options: &Options, machine: &dyn StateMachine) -> Result<Opened, StartEr
     Ok(Opened { lock, log, snapshots: Arc::new(snapshots), restored })
 }
 
+impl StartError {
+    /// What a path could not be used for, in its own words where the disk is full.
+    pub(crate) fn io(path: PathBuf, source: io::Error) -> Self {
+        if room::is_full(&source) { Self::Full { directory: path } } else { Self::Io { path, source } }
+    }
+}
+
 /// The directory is this member's alone. Unlocked in so many words, because a process that is just being forked holds a
 /// copy of the file for a moment, and closing ours would not be enough.
 struct Lock(File);
@@ -196,7 +264,7 @@ impl Lock {
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
             Err(TryLockError::WouldBlock) => Err(StartError::InUse { directory: directory.to_owned() }),
-            Err(TryLockError::Error(source)) => Err(StartError::Io { path, source }),
+            Err(TryLockError::Error(source)) => Err(StartError::io(path, source)),
         }
     }
 }
@@ -211,7 +279,7 @@ impl Drop for Lock {
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> StartError {
     let path = path.to_owned();
-    move |source| StartError::Io { path, source }
+    move |source| StartError::io(path, source)
 }
 
 fn protocol(error: impl std::fmt::Display) -> StartError {

@@ -6,6 +6,7 @@
 
 use crate::disk::sync_directory;
 use crate::record::{self, Unreadable};
+use crate::room;
 use crate::types::{LogId, Snapshot, SnapshotMeta};
 use crate::{InvalidSnapshot, StartError, StateMachine};
 use parking_lot::Mutex;
@@ -99,7 +100,7 @@ impl Snapshots {
     ) -> Result<Option<SnapshotMeta>, StartError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
-            move |source| StartError::Io { path, source }
+            move |source| StartError::io(path, source)
         };
         let mut broken = Vec::new();
         let mut kept = Vec::new();
@@ -108,7 +109,7 @@ impl Snapshots {
                 Ok(found) => kept.push(found),
                 Err(Broken::Unreadable(Unreadable::Damaged(problem))) => broken.push((path, problem)),
                 Err(Broken::Unreadable(newer @ Unreadable::Newer(_))) => return Err(too_new(path, newer.to_string())),
-                Err(Broken::Io(source)) => return Err(StartError::Io { path, source }),
+                Err(Broken::Io(source)) => return Err(StartError::io(path, source)),
             }
         }
         kept.sort_by_key(|kept| std::cmp::Reverse(kept.meta.last_log_id));
@@ -156,6 +157,10 @@ impl Snapshots {
 
     /// Writes a snapshot, durably, and removes the oldest beyond those that are kept. Blocks.
     pub(crate) fn write(&self, meta: &SnapshotMeta, payload: &[u8]) -> io::Result<Snapshot> {
+        // Asked before it is begun: a disk that is filled for nothing fails others too.
+        if room::free(&self.directory)? < payload.len() as u64 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let path = self.directory.join(name(meta));
         let aside = path.with_extension("writing");
         let written = write_file(&aside, meta, payload).and_then(|()| {

@@ -2,6 +2,7 @@
 //! node is silent. The while is measured here, in memory; only the outcome is a command.
 
 use crate::control::Control;
+use crate::status;
 use orlop_model::{Liveness, NodeId};
 use orlop_proto::node::v1 as pb;
 use orlop_state::Kind;
@@ -18,6 +19,9 @@ const INVITATIONS_MAX: usize = 64;
 /// After a start of the control plane, agents that were connected get so many times the usual while to come back: they
 /// try again with pauses.
 const AFTER_START: u32 = 3;
+
+/// Between two attempts to record what could not be written.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The agents that are connected.
 #[derive(Debug, Default)]
@@ -105,9 +109,34 @@ impl Control {
         self.attendance.arrivals.send_replace(number);
         let presence = Presence { control: self.clone(), node, number };
         if liveness != Liveness::Alive {
-            self.submit(Kind::NodeAlive(NodeAlive { node })).await?;
+            match self.submit(Kind::NodeAlive(NodeAlive { node })).await {
+                // The node can be worked with all the same.
+                Err(full) if status::is_for_later(&full) => self.note_later(node, number),
+                noted => drop(noted?),
+            }
         }
         Ok((presence, asked))
+    }
+
+    /// Records that a node is alive as soon as that can be written, unless its agent has gone by then.
+    fn note_later(&self, node: NodeId, number: u64) {
+        let control = self.clone();
+        self.tasks.spawn(async move {
+            while control.pause(AGAIN).await && control.attendance.seat_of(node) == Some(number) {
+                let silent = control.machine.read(|s| s.node(node).is_some_and(|n| n.liveness != Liveness::Alive));
+                if !silent || control.submit(Kind::NodeAlive(NodeAlive { node })).await.is_ok() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Waits; false when the control plane stops meanwhile.
+    async fn pause(&self, time: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(time) => true,
+            () = self.stop.cancelled() => false,
+        }
     }
 
     /// Gives every node that is believed to be there a while to connect, after a start.
@@ -127,20 +156,33 @@ impl Control {
     fn expect_within(&self, node: NodeId, time: Duration) {
         let control = self.clone();
         self.tasks.spawn(async move {
-            tokio::select! {
-                () = tokio::time::sleep(time) => {}
-                () = control.stop.cancelled() => return,
-            }
-            let alive = control.machine.read(|s| s.node(node).is_some_and(|n| n.liveness == Liveness::Alive));
-            if !alive || control.attendance.is_present(node) {
+            let (mut time, mut told) = (time, false);
+            while control.pause(time).await {
+                let alive = control.machine.read(|s| s.node(node).is_some_and(|n| n.liveness == Liveness::Alive));
+                if !alive || control.attendance.is_present(node) {
+                    return;
+                }
+                if !told {
+                    tracing::warn!(%node, "the agent is gone");
+                }
+                match control.submit(Kind::NodeSilent(NodeSilent { node })).await {
+                    Ok(_) => {}
+                    Err(status) => {
+                        if !told {
+                            let status = status.message();
+                            tracing::warn!(%node, status, "could not record that a node is silent; trying again");
+                        }
+                        (time, told) = (AGAIN, true);
+                        continue;
+                    }
+                }
+                if let Some(number) = control.attendance.seat_of(node)
+                    && control.submit(Kind::NodeAlive(NodeAlive { node })).await.is_err()
+                {
+                    // It came back while that was written.
+                    control.note_later(node, number);
+                }
                 return;
-            }
-            tracing::warn!(%node, "the agent is gone");
-            if let Err(status) = control.submit(Kind::NodeSilent(NodeSilent { node })).await {
-                tracing::warn!(%node, status = status.message(), "could not record that a node is silent");
-            } else if control.attendance.is_present(node) {
-                // It came back while that was written.
-                let _ = control.submit(Kind::NodeAlive(NodeAlive { node })).await;
             }
         });
     }

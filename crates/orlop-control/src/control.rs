@@ -62,6 +62,11 @@ impl Control {
         }
     }
 
+    /// Why no command is taken now, if none is.
+    pub(crate) fn writes_refused(&self) -> Option<String> {
+        self.consensus.trouble().map(|trouble| trouble.to_string())
+    }
+
     pub(crate) fn new_cluster_id(&self) -> ClusterId {
         ClusterId::from_u128(new_id())
     }

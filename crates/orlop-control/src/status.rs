@@ -19,9 +19,14 @@ pub(crate) fn of_submit(error: SubmitError) -> Status {
     let message = error.to_string();
     match error {
         SubmitError::NotLeader { .. } | SubmitError::ShuttingDown => Status::unavailable(message),
-        SubmitError::TooLarge { .. } => Status::resource_exhausted(message),
+        SubmitError::TooLarge { .. } | SubmitError::Full { .. } => Status::resource_exhausted(message),
         _ => Status::internal(message),
     }
+}
+
+/// Is it for want of room on the disk, and so may be done later?
+pub(crate) fn is_for_later(status: &Status) -> bool {
+    status.code() == Code::ResourceExhausted
 }
 
 /// An answer that does not fit its command, which is a defect.

@@ -7,12 +7,14 @@
 //! Everything here is synchronous: a test reads from top to bottom, and waits on conditions ([`wait_for`]).
 
 mod clean;
+mod disk;
 mod http;
 mod image;
 mod process;
 mod testbed;
 
 pub use clean::Footprint;
+pub use disk::Disk;
 pub use http::{Answer, Hammer, get, get_from};
 pub use image::TestImage;
 pub use process::{Program, program};

@@ -8,6 +8,7 @@ mod chaos;
 mod deploying;
 mod endpoints;
 mod first_run;
+mod full_disk;
 mod lifecycle;
 mod loggers;
 mod looking;

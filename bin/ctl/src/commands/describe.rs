@@ -68,8 +68,10 @@ pub(crate) async fn why(context: &Context, name: &str) -> Result<(), Failure> {
             )));
         }
     };
-    let text = || explanation.iter().map(|line| format!("{}\n", render::plain(line))).collect();
-    context.print(text, WhyOut { name, explanation: explanation.clone() })
+    let lines = || explanation.iter().map(|line| format!("{}\n", render::plain(line))).collect::<String>();
+    let text = || render::writes_refused(&state) + &lines();
+    let writes_refused = state.writes_refused.clone();
+    context.print(text, WhyOut { name, writes_refused, explanation: explanation.clone() })
 }
 
 fn subject(found: &Found) -> Subject {

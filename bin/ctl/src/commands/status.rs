@@ -38,7 +38,7 @@ pub(crate) async fn status(context: &Context, args: StatusArgs, what: What) -> R
         return show(context, &state, what, false);
     }
     show(context, &state, what, true)?;
-    let mut watch = client.watch(View::Operator(deployment));
+    let mut watch = client.watch(View::Operator(deployment.clone()));
     if let Some(cluster) = state.cluster {
         watch = watch.since(cluster, state.revision);
     }
@@ -47,9 +47,16 @@ pub(crate) async fn status(context: &Context, args: StatusArgs, what: What) -> R
         let before = state.clone();
         match tokio::time::timeout(TICK, watch.next()).await {
             Ok(changes) => state.apply(changes?),
-            // Ages grow on a screen that somebody looks at.
-            Err(_) if ticks => show(context, &state, what, true)?,
-            Err(_) => continue,
+            // Whether the control plane is well is no part of a view. And ages grow on a screen that somebody looks at.
+            Err(_) => {
+                if let Ok(now) = client.state(deployment.as_ref()).await {
+                    (state.scheduler, state.writes_refused) = (now.scheduler, now.writes_refused);
+                }
+                if ticks {
+                    show(context, &state, what, true)?;
+                    continue;
+                }
+            }
         }
         while let Ok(changes) = tokio::time::timeout(SETTLE, watch.next()).await {
             state.apply(changes?);
@@ -80,7 +87,7 @@ fn show(context: &Context, state: &ClusterState, what: What, again: bool) -> Res
     match (what, again) {
         (What::Everything, false) => context.print(text, StatusOut::of(state)),
         (What::Everything, true) => context.print_one(text, StatusOut::of(state)),
-        (What::Replicas, false) => context.print(text, replicas(state)),
+        (What::Replicas, false) => context.print_list(&render::writes_refused(state), text, replicas(state)),
         (What::Replicas, true) => context.print_one(text, replicas(state)),
     }
 }
@@ -89,5 +96,5 @@ fn show(context: &Context, state: &ClusterState, what: What, again: bool) -> Res
 pub(crate) async fn nodes(context: &Context) -> Result<(), Failure> {
     let state = context.client()?.state(None).await?;
     let value: Vec<NodeOut> = state.nodes.values().map(|node| NodeOut::of(&state, node)).collect();
-    context.print(|| render::nodes(&state, context.now()), value)
+    context.print_list(&render::writes_refused(&state), || render::nodes(&state, context.now()), value)
 }

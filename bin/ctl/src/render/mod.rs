@@ -11,5 +11,5 @@ mod tests;
 pub(crate) use describe::{describe_node, describe_replica, describe_service};
 pub(crate) use plan::{changes, plan};
 pub(crate) use progress::{Progress, summary};
-pub(crate) use status::{event_line, events, images, nodes, replicas, size, status};
+pub(crate) use status::{event_line, events, images, nodes, replicas, size, status, writes_refused};
 pub(crate) use table::plain;

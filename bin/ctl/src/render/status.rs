@@ -24,7 +24,7 @@ pub(crate) fn status(state: &ClusterState, now: Timestamp) -> String {
 
 /// What is wrong with the cluster itself, and with ways into it; empty when they are well.
 fn health(state: &ClusterState, now: Timestamp) -> String {
-    let mut text = String::new();
+    let mut text = writes_refused(state);
     if state.scheduler.is_none() {
         text.push_str("No scheduler is at work: nothing will be started or stopped.\n");
     }
@@ -46,6 +46,11 @@ fn health(state: &ClusterState, now: Timestamp) -> String {
         text.push('\n');
     }
     text
+}
+
+/// A line that the control plane takes no writes, and why; empty when it takes them.
+pub(crate) fn writes_refused(state: &ClusterState) -> String {
+    state.writes_refused.iter().map(|why| format!("Control plane: {}\n", plain(why))).collect()
 }
 
 fn services(state: &ClusterState, now: Timestamp) -> String {

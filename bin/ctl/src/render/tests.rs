@@ -190,6 +190,15 @@ fn an_empty_cluster_says_what_to_do() {
 }
 
 #[test]
+fn a_control_plane_that_takes_no_writes_is_told_at_the_top() {
+    let state = ClusterState { writes_refused: Some("no writes are taken: it is full".into()), ..troubled() };
+    assert!(status(&state, NOW).starts_with("Control plane: no writes are taken: it is full\n"));
+    let value = serde_json::to_value(StatusOut::of(&state)).expect("it can be written");
+    assert_eq!(value["writes_refused"], "no writes are taken: it is full");
+    assert_eq!(writes_refused(&troubled()), "");
+}
+
+#[test]
 fn each_state_of_a_service_has_its_word() {
     let word_of = |change: &dyn Fn(&mut ClusterState)| {
         let mut state = troubled();

@@ -3,6 +3,7 @@
 //! Appending returns at once: entries are readable from memory, and a [writer](writer) thread makes them durable and only
 //! then says so. The entries that wait when it comes around share one sync. Votes go the same way and are waited for.
 
+mod condition;
 mod open;
 mod writer;
 
@@ -12,6 +13,7 @@ mod tests;
 use crate::disk::Disk;
 use crate::record;
 use crate::types::{Entry, LogId, Payload, Types, Vote};
+pub(crate) use condition::Condition;
 
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
@@ -27,7 +29,8 @@ use std::sync::mpsc;
 use tokio::sync::oneshot;
 use writer::Job;
 
-/// Entries that are durable stay in memory, up to so many and so many bytes, because they are applied right after.
+/// Entries that are durable and applied stay in memory, up to so many and so many bytes. Those that are to be applied stay
+/// in any case: whoever submitted them holds them too, and reading the store may write to it.
 const RECENT_ENTRIES: usize = 1024;
 const RECENT_BYTES: usize = 256 << 10;
 /// At most so many bytes of entries are read at once for a member that lags.
@@ -38,6 +41,7 @@ const READ_BYTES: usize = 4 << 20;
 pub(crate) struct LogStore {
     shared: Arc<Shared>,
     jobs: mpsc::Sender<Job>,
+    give_up: mpsc::Sender<()>,
 }
 
 /// A handle that only reads.
@@ -51,7 +55,10 @@ struct Shared {
     /// Entries from this index on stay on disk even when the protocol gives them up, because the older of the two kept
     /// snapshots needs them.
     keep_from: Arc<AtomicU64>,
+    /// Entries from this index on are still to be applied; the end of all indexes when nobody applies.
+    applied: Arc<AtomicU64>,
     memory: Mutex<Memory>,
+    condition: Condition,
 }
 
 /// What is known of the log without reading it.
@@ -83,11 +90,12 @@ impl Memory {
         self.recent.insert(entry.index(), entry);
     }
 
-    /// Forgets entries that are on disk, oldest first, down to what is worth keeping.
-    fn trim(&mut self) {
+    /// Forgets entries that are on disk and before `applied`, oldest first, down to what is worth keeping.
+    fn trim(&mut self, applied: u64) {
+        let end = self.written.min(applied);
         while self.recent.len() > RECENT_ENTRIES || self.recent_bytes > RECENT_BYTES {
             match self.recent.first_entry() {
-                Some(oldest) if *oldest.key() < self.written => {
+                Some(oldest) if *oldest.key() < end => {
                     self.recent_bytes -= weight(&oldest.remove());
                 }
                 _ => return,
@@ -106,6 +114,22 @@ fn weight(entry: &Entry) -> usize {
 }
 
 impl LogStore {
+    /// Whether the log can be written.
+    pub(crate) fn condition(&self) -> &Condition {
+        &self.shared.condition
+    }
+
+    /// Where whoever applies the log keeps the first index that it has not applied.
+    pub(crate) fn applied(&self) -> Arc<AtomicU64> {
+        self.shared.applied.clone()
+    }
+
+    /// A write that waits for room on the disk fails from now on: the member stops.
+    pub(crate) fn give_up_waiting(&self) {
+        self.shared.condition.be_patient(false);
+        self.give_up.send(()).ok();
+    }
+
     /// Writes down how far the log is known to be committed, then closes it. Nothing can be read or written afterwards.
     pub(crate) async fn close(&self) {
         let (done, closed) = oneshot::channel();

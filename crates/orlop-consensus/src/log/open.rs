@@ -1,7 +1,7 @@
 //! Opening the log: every record is checked, a torn tail is cut, any other damage is told and nothing is touched.
 
 use super::writer::Writer;
-use super::{LogStore, Memory, Shared};
+use super::{Condition, LogStore, Memory, Shared};
 use crate::StartError;
 use crate::disk::{Batch, Disk};
 use crate::reached::Reached;
@@ -23,23 +23,30 @@ impl LogStore {
         let store = directory.join("store");
         let disk = Disk::open(&store).map_err(|source| match source.kind() {
             io::ErrorKind::InvalidData => damage.told(format!("the log's store cannot be opened: {source}")),
-            _ => StartError::Io { path: store, source },
+            _ => StartError::io(store, source),
         })?;
         let mark = directory.join("reached");
-        let (reached, durable) = Reached::open(&mark).map_err(|source| StartError::Io { path: mark, source })?;
+        let (reached, durable) = Reached::open(&mark).map_err(|source| StartError::io(mark, source))?;
         let memory = read(&disk, durable, &damage)?;
         if memory.written != durable {
             let path = directory.join("reached");
-            reached.note(memory.written).map_err(|source| StartError::Io { path, source })?;
+            reached.note(memory.written).map_err(|source| StartError::io(path, source))?;
         }
-        let shared = Arc::new(Shared { disk, keep_from, memory: parking_lot::Mutex::new(memory) });
+        let shared = Arc::new(Shared {
+            disk,
+            keep_from,
+            memory: parking_lot::Mutex::new(memory),
+            applied: Arc::new(AtomicU64::new(u64::MAX)),
+            condition: Condition::default(),
+        });
         let (jobs, queue) = mpsc::channel();
-        let writer = Writer::new(shared.clone(), reached);
+        let (give_up, given_up) = mpsc::channel();
+        let writer = Writer::new(shared.clone(), reached, given_up);
         std::thread::Builder::new()
             .name("orlop-log".into())
             .spawn(move || writer.run(&queue))
-            .map_err(|source| StartError::Io { path: directory.to_owned(), source })?;
-        Ok(Self { shared, jobs })
+            .map_err(|source| StartError::io(directory.to_owned(), source))?;
+        Ok(Self { shared, jobs, give_up })
     }
 
     /// After the log was lost or put aside and a snapshot is gone on from: votes begin where the snapshot ended.
@@ -129,7 +136,7 @@ impl Check {
 fn read(disk: &Disk, durable: u64, damage: &Damage) -> Result<Memory, StartError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::InvalidData => damage.told(format!("the log's store cannot be read: {source}")),
-        _ => StartError::Io { path: disk.path().to_owned(), source },
+        _ => StartError::io(disk.path().to_owned(), source),
     };
     let get = |key| disk.get(key).map_err(failed);
     let place = |what, key| {

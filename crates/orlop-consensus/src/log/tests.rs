@@ -41,8 +41,15 @@ impl StoreBuilder<Types, LogStore, Machine, TempDir> for Builder {
         let keep_from = Arc::new(AtomicU64::new(0));
         let log = LogStore::open(&directory.path().join("log"), keep_from.clone()).unwrap();
         let snapshots = Snapshots::open(&directory.path().join("snapshots"), keep_from).unwrap();
-        let machine =
-            Machine::new(Arc::new(Nothing), Arc::new(snapshots), None, u64::MAX, Arc::default(), Ending::default());
+        let machine = Machine::new(
+            Arc::new(Nothing),
+            Arc::new(snapshots),
+            None,
+            log.applied(),
+            u64::MAX,
+            Arc::default(),
+            Ending::default(),
+        );
         Ok((directory, log, machine))
     }
 }
@@ -126,6 +133,21 @@ async fn entries_are_read_from_memory_and_disk_alike() {
     }
     let some = reader.limited_get_log_entries(0, 3000).await.unwrap();
     assert!(!some.is_empty() && some == list[..some.len()]);
+    log.close().await;
+}
+
+#[tokio::test]
+async fn entries_stay_in_memory_until_they_are_applied() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = open(directory.path()).unwrap();
+    let applied = log.applied();
+    applied.store(0, std::sync::atomic::Ordering::Release);
+    log.blocking_append((0..6).map(|index| entry(index, super::RECENT_BYTES))).await.unwrap();
+    assert_eq!(log.shared.memory.lock().recent.len(), 6);
+    applied.store(5, std::sync::atomic::Ordering::Release);
+    log.blocking_append([entry(6, 1)]).await.unwrap();
+    let left: Vec<u64> = log.shared.memory.lock().recent.keys().copied().collect();
+    assert_eq!(left, [5, 6]);
     log.close().await;
 }
 

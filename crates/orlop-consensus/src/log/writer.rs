@@ -1,21 +1,29 @@
 //! The thread that writes the log, one job after the other, those that wait together with one sync.
+//!
+//! A full disk holds a write up: nothing of it is on disk, nobody is told, and it is tried until there is room or the member
+//! stops. Whoever submitted the command hears of it through [`Condition`](super::Condition). Any other failure is final.
 
 use super::Shared;
 use crate::disk::{Batch, Pair};
 use crate::reached::Reached;
 use crate::record;
+use crate::room;
 use crate::types::{LogId, Types, Vote};
 use openraft::storage::IOFlushed;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Jobs that wait are taken together up to so many bytes.
 const GROUP_BYTES: usize = 4 << 20;
 /// So many keys are removed at a time.
 const REMOVE_KEYS: usize = 4096;
+
+/// How often a write is tried that lacks room.
+const RETRY: Duration = Duration::from_millis(250);
 
 /// Something to write. Every job is answered, also when the writer cannot write any more.
 pub(crate) enum Job {
@@ -65,8 +73,8 @@ impl Waiter {
 pub(super) struct Writer {
     shared: Arc<Shared>,
     reached: Reached,
-    /// The first write that failed. What a failed write left on disk is unknown, so nothing is written after it.
-    broken: Option<String>,
+    /// Says something, or is closed, when a write that lacks room is to be given up.
+    give_up: mpsc::Receiver<()>,
     group: Batch,
     group_bytes: usize,
     /// The end of the log once the group is durable.
@@ -75,8 +83,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, reached: Reached) -> Self {
-        Self { shared, reached, broken: None, group: Batch::new(), group_bytes: 0, end: None, waiters: Vec::new() }
+    pub(super) fn new(shared: Arc<Shared>, reached: Reached, give_up: mpsc::Receiver<()>) -> Self {
+        Self { shared, reached, give_up, group: Batch::new(), group_bytes: 0, end: None, waiters: Vec::new() }
     }
 
     /// Works until told to close, or until every handle of the log is gone.
@@ -148,14 +156,15 @@ impl Writer {
         self.save_committed();
         let group = std::mem::replace(&mut self.group, Batch::new());
         let end = self.end.take();
-        self.group_bytes = 0;
+        let bytes = std::mem::take(&mut self.group_bytes) as u64;
         let result = self.unless_broken(|writer| {
+            writer.wait_for_room(bytes)?;
             writer.shared.disk.write(group)?;
             if let Some(end) = end {
                 writer.reached.note(end)?;
                 let mut memory = writer.shared.memory.lock();
                 memory.written = end;
-                memory.trim();
+                memory.trim(writer.shared.applied.load(Ordering::Acquire));
             }
             Ok(())
         });
@@ -164,16 +173,39 @@ impl Writer {
         }
     }
 
+    /// What a failed write left on disk is unknown, so nothing is written after it.
     fn unless_broken(&mut self, work: impl FnOnce(&mut Self) -> io::Result<()>) -> io::Result<()> {
-        if let Some(broken) = &self.broken {
+        if let Some(broken) = self.shared.condition.broken() {
             return Err(io::Error::other(format!("an earlier write failed: {broken}")));
         }
         let result = work(self);
         if let Err(error) = &result {
             tracing::error!(%error, path = %self.shared.disk.path().display(), "the log cannot be written");
-            self.broken = Some(error.to_string());
+            self.shared.condition.fail(error);
         }
         result
+    }
+
+    fn wait_for_room(&self, bytes: u64) -> io::Result<()> {
+        let condition = &self.shared.condition;
+        loop {
+            match self.shared.disk.make_room(bytes) {
+                Err(full) if room::is_full(&full) && condition.is_patient() => {
+                    if condition.hold(true) {
+                        tracing::warn!(path = %self.shared.disk.path().display(), bytes, "a write of the log waits for room on the disk");
+                    }
+                    if self.give_up.recv_timeout(RETRY) != Err(RecvTimeoutError::Timeout) {
+                        return Err(full);
+                    }
+                }
+                result => {
+                    if condition.hold(false) {
+                        tracing::info!("the log goes on");
+                    }
+                    return result;
+                }
+            }
+        }
     }
 
     fn truncate(&mut self, first: u64) -> io::Result<()> {
@@ -184,6 +216,7 @@ impl Writer {
         for some in keys.rchunks(REMOVE_KEYS) {
             let mut batch = Batch::new();
             some.iter().for_each(|key| batch.remove(key));
+            self.wait_for_room(0)?;
             self.shared.disk.write(batch)?;
         }
         Ok(())
@@ -208,9 +241,16 @@ impl Writer {
         batch.put(record::PURGED.to_vec(), record::encode_log_id(record::PURGED, &boundary));
         for some in keys.chunks(REMOVE_KEYS) {
             some.iter().for_each(|key| batch.remove(key));
+            // Entries may stay longer: the protocol is not to wait for it, and the next purge removes them too.
+            match self.shared.disk.make_room(0) {
+                Err(full) if room::is_full(&full) && !beyond => return Ok(()),
+                Err(full) if room::is_full(&full) => self.wait_for_room(0)?,
+                other => other?,
+            }
             self.shared.disk.write(std::mem::replace(&mut batch, Batch::new()))?;
         }
         if !batch.is_empty() {
+            self.wait_for_room(0)?;
             self.shared.disk.write(batch)?;
         }
         if beyond {

@@ -4,6 +4,7 @@
 
 mod crash;
 mod damage;
+mod full;
 mod idle;
 mod life;
 mod list;

@@ -4,7 +4,7 @@ use crate::control::Control;
 use crate::service::{Answers, parsed, required};
 use crate::status;
 use futures::StreamExt;
-use orlop_model::{Cpu, Generation, Memory, NodeId, NodeName, RouteKey, Timestamp, limit};
+use orlop_model::{Cpu, Generation, Memory, NodeId, NodeName, Revision, RouteKey, Timestamp, limit};
 use orlop_proto::cluster::v1 as cluster;
 use orlop_proto::node::v1 as pb;
 use orlop_proto::{InvalidWire, Within, labels_of};
@@ -12,7 +12,7 @@ use orlop_state::command::{
     EventRecord, RecordEvents, RegisterNode, ReplicaReport, ReportEndpoints, ReportReplicas, UnservedEndpoint,
 };
 use orlop_state::limit::{RECORDS_MAX, REPORTS_MAX, UNSERVED_MAX};
-use orlop_state::{Answer, Kind};
+use orlop_state::{Answer, Kind, State};
 use std::time::Duration;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -30,7 +30,13 @@ impl pb::node_service_server::NodeService for Service {
     async fn register(&self, request: Request<pb::RegisterRequest>) -> Result<Response<pb::RegisterResponse>, Status> {
         let node = register_node(request.into_inner())?;
         let id = node.node;
-        match self.0.submit(Kind::RegisterNode(node)).await? {
+        // An agent that comes back as it was need not wait for room on the control plane's disk.
+        let known = self.0.machine.read(|state| known_as(state, &node));
+        let registered = match (self.0.submit(Kind::RegisterNode(node)).await, known) {
+            (Err(full), Some(known)) if status::is_for_later(&full) => known,
+            (registered, _) => registered?,
+        };
+        match registered {
             (revision, Answer::Registered { subnet }) => {
                 self.0.expect(id);
                 let cluster = self.0.machine.read(|state| state.cluster());
@@ -128,6 +134,15 @@ fn at_most(field: &str, found: usize, max: usize) -> Result<(), InvalidWire> {
     } else {
         Err(InvalidWire::new(field, format!("found {found} items; expected at most {max}")))
     }
+}
+
+/// What a node that has not changed was told when it registered.
+fn known_as(state: &State, node: &RegisterNode) -> Option<(Revision, Answer)> {
+    let RegisterNode { node: id, name, cpu, memory, labels, version } = node;
+    let known = state.node(*id)?;
+    let same =
+        (&known.name, &known.cpu, &known.memory, &known.labels, &known.version) == (name, cpu, memory, labels, version);
+    same.then(|| (state.revision(), Answer::Registered { subnet: known.subnet }))
 }
 
 fn register_node(wire: pb::RegisterRequest) -> Result<RegisterNode, InvalidWire> {

@@ -80,7 +80,9 @@ impl pb::operator_service_server::OperatorService for Service {
 
     async fn get_state(&self, request: Request<pb::GetStateRequest>) -> Result<Response<pb::GetStateResponse>, Status> {
         let only = parsed_if_set("deployment", &request.into_inner().deployment)?;
-        Ok(Response::new(self.0.machine.read(|state| state_of(state, &self.0, only.as_ref()))))
+        // Before the state is held: it looks at the disk.
+        let refused = self.0.writes_refused().unwrap_or_default();
+        Ok(Response::new(self.0.machine.read(|state| state_of(state, &self.0, only.as_ref(), refused))))
     }
 
     async fn list_events(
@@ -215,7 +217,12 @@ fn is_about(state: &State, step: &plan::Step, deployment: &DeploymentName) -> bo
     }
 }
 
-fn state_of(state: &State, control: &Control, only: Option<&DeploymentName>) -> pb::GetStateResponse {
+fn state_of(
+    state: &State,
+    control: &Control,
+    only: Option<&DeploymentName>,
+    writes_refused: String,
+) -> pb::GetStateResponse {
     let shown = |name: &DeploymentName| only.is_none_or(|only| name == only);
     let lease = state.lease().map(|lease| control.renewals.of(lease)).filter(|lease| now() < lease.expires_at);
     pb::GetStateResponse {
@@ -226,6 +233,7 @@ fn state_of(state: &State, control: &Control, only: Option<&DeploymentName>) -> 
         nodes: state.nodes().map(Into::into).collect(),
         deployments: state.deployments().filter(|d| shown(&d.name)).map(|d| (&d).into()).collect(),
         scheduler: lease.map(|lease| lease.holder).unwrap_or_default(),
+        writes_refused,
     }
 }
 
