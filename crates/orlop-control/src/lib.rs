@@ -13,6 +13,7 @@
 
 mod attendance;
 mod config;
+mod connection;
 mod control;
 mod exec;
 mod hub;

@@ -2,6 +2,8 @@
 
 use crate::Error;
 use crate::config::Listen;
+use crate::connection::Tracked;
+use futures::StreamExt;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -64,11 +66,11 @@ impl Listener {
             .tcp_nodelay(true);
         let served = match self.socket {
             Socket::Unix(socket) => {
-                let incoming = UnixListenerStream::new(socket);
+                let incoming = UnixListenerStream::new(socket).map(|stream| stream.map(Tracked::new));
                 server.add_routes(routes).serve_with_incoming_shutdown(incoming, stop.cancelled()).await
             }
             Socket::Tcp(socket) => {
-                let incoming = TcpListenerStream::new(socket);
+                let incoming = TcpListenerStream::new(socket).map(|stream| stream.map(Tracked::new));
                 server.add_routes(routes).serve_with_incoming_shutdown(incoming, stop.cancelled()).await
             }
         };

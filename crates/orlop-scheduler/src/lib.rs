@@ -21,8 +21,9 @@ pub struct Config {
     pub control_plane: String,
     /// What the scheduler calls itself when it takes the lease; unique per process.
     pub holder: String,
-    /// How long the lease lasts unless it is renewed, which happens at a third of it: 1 s to 60 s. A scheduler that dies
-    /// is succeeded after at most four thirds of it.
+    /// How long the lease lasts unless it is renewed, which happens at a third of it: 1 s to 60 s. A scheduler whose
+    /// process dies is succeeded as soon as another asks, at the latest after a third of it; one whose machine dies or
+    /// that hangs, after at most four thirds.
     pub lease_ttl: Duration,
     /// How long after its last plan it plans again although nothing has changed.
     pub sweep: Duration,

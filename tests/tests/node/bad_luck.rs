@@ -125,6 +125,23 @@ fn a_scheduler_and_an_agent_killed_in_the_middle_of_a_deploy_leave_one_process_p
 }
 
 #[test]
+fn a_scheduler_that_is_killed_is_succeeded_before_its_lease_has_run_out() {
+    let mut testbed = per_role();
+    testbed.deploy(&app(&shell("box", "exec sleep 1000", "")), &["--wait"]);
+    let mut took = Vec::new();
+    for replicas in 2..6 {
+        testbed.kill(Role::Scheduler);
+        testbed.start_role(Role::Scheduler);
+        let began = std::time::Instant::now();
+        testbed.ctl_ok(&["scale", "app/box", &replicas.to_string(), "--wait"]);
+        took.push(began.elapsed());
+    }
+    eprintln!("from a killed scheduler to another replica: {took:?}");
+    // The lease is for 5 s.
+    assert!(took.iter().all(|took| *took < std::time::Duration::from_secs(3)), "{took:?}");
+}
+
+#[test]
 fn containerd_may_go_and_come_back() {
     let mut testbed = per_role();
     testbed.deploy(&app(&hello("web", 2, "")), &["--wait"]);

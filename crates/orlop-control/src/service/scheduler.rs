@@ -1,5 +1,6 @@
 //! What schedulers say.
 
+use crate::connection::Connection;
 use crate::control::Control;
 use crate::service::required;
 use crate::{lease, status};
@@ -16,8 +17,12 @@ impl pb::scheduler_service_server::SchedulerService for Service {
         &self,
         request: Request<pb::AcquireLeaseRequest>,
     ) -> Result<Response<pb::AcquireLeaseResponse>, Status> {
+        let connection = request.extensions().get::<Connection>().cloned();
         let pb::AcquireLeaseRequest { holder, ttl_ms } = request.into_inner();
         let (held, lease) = lease::acquire(&self.0, holder, ttl_ms).await?;
+        if let (true, Some(connection)) = (held, connection) {
+            lease::tie(&self.0, &lease, connection);
+        }
         Ok(Response::new(pb::AcquireLeaseResponse {
             fence: lease.fence,
             held,

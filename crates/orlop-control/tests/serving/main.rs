@@ -232,6 +232,34 @@ async fn one_scheduler_holds_the_lease_and_renews_it_without_a_command() {
 }
 
 #[tokio::test]
+async fn a_lease_is_free_when_the_last_connection_it_was_renewed_on_has_ended() {
+    let world = World::start().await;
+    let (first, second) = (world.channel(), world.channel());
+    let fence = world::try_lease_on(first.clone(), "one").await.fence;
+    assert_eq!(world::try_lease_on(second.clone(), "one").await.fence, fence);
+    let revision = world.revision().await;
+    drop(first);
+    // Its end is no news: the lease was renewed on another since. To see that, something else has to go the same way.
+    let third = world.channel();
+    assert!(!world::try_lease_on(third, "two").await.held);
+    assert!(!world.try_lease("two").await.held);
+    assert_eq!(world.revision().await, revision);
+
+    drop(second);
+    let began = std::time::Instant::now();
+    let lease = loop {
+        let lease = world.try_lease("two").await;
+        if lease.held {
+            break lease;
+        }
+        assert!(began.elapsed() < world::PATIENCE, "the lease of one that is gone is still held");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    };
+    assert!(lease.fence > fence, "{lease:?} after fence {fence}");
+    assert!(!world.try_lease("one").await.held);
+}
+
+#[tokio::test]
 async fn a_plan_is_foreseen_and_nothing_is_done() {
     let world = World::start().await;
     let agent = world.agent("alpha").await;

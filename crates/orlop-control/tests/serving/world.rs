@@ -28,6 +28,8 @@ pub(crate) struct World {
     running: Option<Running>,
     stop: CancellationToken,
     ids: AtomicU64,
+    /// Schedulers are on one connection that stays: a lease goes with the connection it was renewed on.
+    schedulers: Channel,
 }
 
 impl Drop for World {
@@ -48,7 +50,8 @@ impl World {
         adjust(&mut config);
         let stop = CancellationToken::new();
         let running = orlop_control::start(config.clone(), stop.clone()).await.expect("a control plane");
-        Self { folder, config, running: Some(running), stop, ids: AtomicU64::new(1) }
+        let schedulers = Address::Unix(folder.path().join("control.sock")).channel().expect("a channel");
+        Self { folder, config, running: Some(running), stop, ids: AtomicU64::new(1), schedulers }
     }
 
     pub(crate) async fn stop(&mut self) {
@@ -130,15 +133,23 @@ impl World {
     }
 
     pub(crate) async fn try_lease(&self, holder: &str) -> scheduler::AcquireLeaseResponse {
-        let request = scheduler::AcquireLeaseRequest { holder: holder.into(), ttl_ms: 60_000 };
-        SchedulerServiceClient::new(self.channel()).acquire_lease(request).await.expect("an answer").into_inner()
+        try_lease_on(self.schedulers.clone(), holder).await
     }
 
     pub(crate) async fn scheduler(&self, holder: &str) -> Scheduler {
         let lease = self.try_lease(holder).await;
         assert!(lease.held, "{lease:?}");
-        Scheduler { client: SchedulerServiceClient::new(self.channel()), holder: holder.into(), fence: lease.fence }
+        Scheduler {
+            client: SchedulerServiceClient::new(self.schedulers.clone()),
+            holder: holder.into(),
+            fence: lease.fence,
+        }
     }
+}
+
+pub(crate) async fn try_lease_on(channel: Channel, holder: &str) -> scheduler::AcquireLeaseResponse {
+    let request = scheduler::AcquireLeaseRequest { holder: holder.into(), ttl_ms: 60_000 };
+    SchedulerServiceClient::new(channel).acquire_lease(request).await.expect("an answer").into_inner()
 }
 
 pub(crate) struct Scheduler {
