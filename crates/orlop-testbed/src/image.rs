@@ -1,6 +1,6 @@
 //! Images for tests, packed from Debian's static busybox and from this project's own static example. No registry is asked.
 
-use orlop_runtime::pack::{Entry, PackOptions, multi_call, pack};
+use orlop_runtime::pack::{Entry, PackOptions, PackedImage, multi_call, pack};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -26,14 +26,20 @@ impl TestImage {
         static ARCHIVES: [OnceLock<Vec<u8>>; 3] = [OnceLock::new(), OnceLock::new(), OnceLock::new()];
         let bytes = ARCHIVES[self as usize].get_or_init(|| {
             let mut bytes = Vec::new();
-            pack(&self.options())
-                .and_then(|image| image.write_archive(&mut bytes))
-                .expect("an image that can be packed");
+            self.packed().write_archive(&mut bytes).expect("an image that fits into memory");
             bytes
         });
         let file = folder.join(format!("{self:?}.tar").to_lowercase());
         std::fs::write(&file, bytes).expect("a file in the folder");
         file
+    }
+
+    /// The image, for a registry.
+    ///
+    /// # Panics
+    /// As [`TestImage::write`].
+    pub fn packed(self) -> PackedImage {
+        pack(&self.options()).expect("an image that can be packed")
     }
 
     fn options(self) -> PackOptions {

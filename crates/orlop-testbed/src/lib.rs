@@ -11,14 +11,16 @@ mod disk;
 mod http;
 mod image;
 mod process;
+mod registry;
 mod testbed;
 
 pub use clean::Footprint;
 pub use disk::Disk;
 pub use http::{Answer, Hammer, get, get_from};
 pub use image::TestImage;
-pub use process::{Program, program};
-pub use testbed::{Layout, Options, Output, Role, Testbed};
+pub use process::{Output, Program, program, run_with_input};
+pub use registry::{Registry, write_login};
+pub use testbed::{Layout, Options, Role, Testbed};
 
 use std::time::{Duration, Instant};
 

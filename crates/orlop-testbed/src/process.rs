@@ -1,7 +1,10 @@
 //! The programs of this checkout.
 
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// Where a program of this checkout was built: `ORLOP_BIN_DIR`, or beside the running test.
 ///
@@ -16,6 +19,46 @@ pub fn program(name: &str) -> PathBuf {
     }
     candidates.iter().map(|folder| folder.join(name)).find(|path| path.is_file()).unwrap_or_else(|| {
         panic!("{name} is not in {candidates:?}: build with `cargo build --workspace --all-targets`")
+    })
+}
+
+/// What a program printed, and how it ended.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// The exit code; 128 and the signal's number when one ended it.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// Runs a program to its end, with something on its standard input.
+///
+/// # Errors
+/// When it has not ended within `limit`; it is killed then, and the text says which it was.
+///
+/// # Panics
+/// When it cannot be started or does not take the input.
+pub fn run_with_input(command: &mut Command, input: &[u8], limit: Duration) -> Result<Output, String> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    stdin.write_all(input).expect("a pipe that takes bytes");
+    drop(stdin);
+    let Ok(output) = ended.recv_timeout(limit) else {
+        // Not reaped yet, so the id is still its own.
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        return Err(format!("{command:?} has not ended after {limit:?}"));
+    };
+    let output = output.expect("a child that was waited for");
+    Ok(Output {
+        code: output.status.code().or_else(|| output.status.signal().map(|s| 128 + s)).unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     })
 }
 

@@ -1,6 +1,6 @@
 //! One node with everything on it, started the way a user starts it.
 
-use crate::process::{Program, program};
+use crate::process::{Output, Program, program, run_with_input};
 use crate::{Footprint, TestImage, wait_for};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -44,23 +44,14 @@ pub struct Options {
     pub layout: Layout,
     /// Set for the programs, the agent among them (`$E:`).
     pub environment: BTreeMap<String, String>,
+    /// More flags for `orlopctl dev`, in [`Layout::OneProcess`]; a program of its own takes the same from its environment.
+    pub dev_flags: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { layout: Layout::OneProcess, environment: BTreeMap::new() }
+        Self { layout: Layout::OneProcess, environment: BTreeMap::new(), dev_flags: Vec::new() }
     }
-}
-
-/// What a run of `orlopctl` gave.
-#[derive(Debug, Clone)]
-pub struct Output {
-    /// The exit code; 128 + n when signal n ended it.
-    pub code: i32,
-    /// Standard output.
-    pub stdout: String,
-    /// Standard error.
-    pub stderr: String,
 }
 
 /// A cluster of one node.
@@ -342,6 +333,7 @@ impl Testbed {
             .arg(self.data())
             .arg("--run")
             .arg(self.run())
+            .args(&self.options.dev_flags)
             .envs(&self.options.environment);
         command
     }
@@ -359,30 +351,8 @@ impl Testbed {
     /// # Panics
     /// As [`Testbed::ctl`], and when the input is not taken.
     pub fn ctl_with_input(&self, arguments: &[&str], input: &[u8]) -> Output {
-        use std::os::unix::process::ExitStatusExt;
-        use std::process::Stdio;
-        let mut command = self.ctl_command(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("orlopctl runs");
-        let mut stdin = child.stdin.take().expect("a pipe");
-        let pid = nix::unistd::Pid::from_raw(child.id() as i32);
-        let (sender, ended) = std::sync::mpsc::channel();
-        std::thread::spawn(move || sender.send(child.wait_with_output()));
-        std::io::Write::write_all(&mut stdin, input).expect("a pipe that takes bytes");
-        drop(stdin);
-        let output = match ended.recv_timeout(Duration::from_secs(120)) {
-            Ok(output) => output.expect("orlopctl was waited for"),
-            Err(_) => {
-                // Not reaped yet, so the id is still its own.
-                let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-                panic!("orlopctl {} has not ended after two minutes\n{}", arguments.join(" "), self.logs_of_programs());
-            }
-        };
-        Output {
-            code: output.status.code().or_else(|| output.status.signal().map(|s| 128 + s)).unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        run_with_input(&mut self.ctl_command(arguments), input, Duration::from_secs(120))
+            .unwrap_or_else(|late| panic!("{late}\n{}", self.logs_of_programs()))
     }
 
     /// `orlopctl` with the cluster's address, for a test that runs it in its own way.

@@ -1,6 +1,6 @@
 //! A replica's life on the node: environment, user, limits, volumes, init, health, crashes, stopping.
 
-use crate::specs::{PATIENCE, app, explain, replicas, shell, testbed, wait_for_phase, wait_for_why};
+use crate::specs::{PATIENCE, app, explain, pids, replicas, shell, testbed, wait_for_phase, wait_for_why};
 use orlop_testbed::{Options, wait_for};
 use std::time::Instant;
 
@@ -13,32 +13,109 @@ fn wait_for_log(testbed: &orlop_testbed::Testbed, service: &str, words: &str) ->
     )
 }
 
+/// A file of a process's cgroup, by controller (version 1) or as version 2 names it.
+fn cgroup_file(pid: u32, controller: &str, v1: &str, v2: &str) -> String {
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("a process that runs");
+    let of = |wanted: &str| {
+        groups.lines().find_map(|line| {
+            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+            controllers.split(',').any(|c| c == wanted).then(|| path.to_owned())
+        })
+    };
+    let path = match of(controller) {
+        Some(path) => format!("/sys/fs/cgroup/{controller}{path}/{v1}"),
+        None => format!("/sys/fs/cgroup{}/{v2}", of("").expect("a cgroup of version 2")),
+    };
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}")).trim().to_owned()
+}
+
 #[test]
 fn a_container_sees_what_its_spec_gives_it_and_no_more() {
     let mut options = Options::default();
     options.environment.insert("DB_URL".into(), "postgres://db".into());
     let testbed = testbed(options);
-    let script = "echo env=$DB_URL/$LITERAL dir=$PWD id=$(id -u):$(id -g) host=$(hostname); \
-                  grep -c $(hostname) /etc/hosts; grep NoNewPrivs /proc/self/status; grep Seccomp: /proc/self/status; \
+    let bound = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(bound.path().join("given"), "by the host").expect("a file in it");
+    let script = "echo env=$DB_URL/$LITERAL dir=$PWD id=$(id -u):$(id -g); \
+                  [ $(hostname) = $(cat /etc/hostname) ] && grep -q $(hostname) /etc/hosts && echo it knows its name; \
+                  sed 's/^/resolv: /' /etc/resolv.conf; \
+                  grep NoNewPrivs /proc/self/status; grep Seccomp: /proc/self/status; \
                   grep CapEff /proc/self/status; cat /proc/kcore >/dev/null 2>&1 && echo kcore is open; \
-                  touch /scratch/x && echo tmpfs; touch /data/x && echo data; ip addr show dev eth0 | grep -c inet; \
-                  echo done; exec sleep 1000";
-    testbed.deploy(
-        &app(&shell(
-            "probe",
-            script,
-            "    env: { DB_URL: \"$E:DB_URL\", LITERAL: plain }\n    working_dir: /tmp\n    user: \"1234:2345\"\n    \
-             resources: { cpu: 0.5, memory: 64Mi }\n    volumes:\n      - { type: tmpfs, target: /scratch, size: 1Mi }\n      \
-             - { type: named, name: data, target: /data }\n",
-        )),
-        &["--wait"],
+                  echo given $(cat /given/given); touch /given/x 2>/dev/null && echo the host is open; \
+                  echo x > /scratch/x && echo scratch; \
+                  dd if=/dev/zero of=/scratch/big bs=64k count=32 2>/dev/null && echo scratch has no end; \
+                  echo kept >> /data/x; echo data $(cat /data/x); \
+                  ip addr show dev eth0 | grep -q 'inet ' && echo it has an address; echo done; exec sleep 1000";
+    let more = format!(
+        "    env: {{ DB_URL: \"$E:DB_URL\", LITERAL: plain }}\n    working_dir: /tmp\n    user: \"1234:2345\"\n    \
+         resources: {{ cpu: 0.5, memory: 64Mi }}\n    volumes:\n      \
+         - {{ type: tmpfs, target: /scratch, size: 1Mi }}\n      - {{ type: named, name: data, target: /data }}\n      \
+         - {{ type: bind, source: {}, target: /given, read_only: true }}\n",
+        bound.path().display()
     );
+    testbed.deploy(&app(&shell("probe", script, &more)), &["--wait"]);
     let logs = wait_for_log(&testbed, "app/probe", "done");
-    for words in ["env=postgres://db/plain", "dir=/tmp", "id=1234:2345", "NoNewPrivs:\t1", "Seccomp:\t2", "tmpfs"] {
+    for words in [
+        "env=postgres://db/plain dir=/tmp id=1234:2345",
+        "it knows its name",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+        "given by the host",
+        "scratch\n",
+        "data kept\n",
+        "it has an address",
+    ] {
         assert!(logs.contains(words), "{words} is not in {logs}");
     }
     assert!(logs.contains("CapEff:\t0000000000000000"), "another user than root has no capabilities: {logs}");
-    assert!(!logs.contains("kcore is open"), "{logs}");
+    for words in ["kcore is open", "the host is open", "scratch has no end"] {
+        assert!(!logs.contains(words), "{logs}");
+    }
+    let resolvers = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    for resolver in resolvers.lines().filter(|line| line.starts_with("nameserver ") && !line.contains(" 127.")) {
+        assert!(logs.contains(&format!("resolv: {resolver}")), "{resolver} is not in {logs}");
+    }
+    let (_, pid) = pids(&testbed, "app/probe")[0];
+    assert_eq!(cgroup_file(pid, "memory", "memory.limit_in_bytes", "memory.max"), (64 << 20).to_string());
+    let quota = cgroup_file(pid, "cpu", "cpu.cfs_quota_us", "cpu.max");
+    assert!(["50000", "50000 100000"].contains(&quota.as_str()), "{quota}");
+
+    // A named volume outlives the deployment.
+    testbed.ctl_ok(&["stop", "app", "--wait", "--force"]);
+    testbed.deploy(&app(&shell("probe", script, &more)), &["--wait"]);
+    wait_for_log(&testbed, "app/probe", "data kept kept");
+}
+
+#[test]
+fn user_and_program_come_from_the_image_and_from_the_spec_file() {
+    let testbed = testbed(Options::default());
+    let service = |name: &str, more: &str| {
+        format!("  {name}:\n    rtype: service\n    image: {{ name: localhost/busybox:1, pull_policy: never }}\n{more}")
+    };
+    testbed.deploy(
+        &app(&(service(
+            "named",
+            "    user: nobody\n    args: [\"/bin/sh\", \"-c\", \"echo $(id -u) $(id -g); sleep 1000\"]\n",
+        ) + &service("own", "    errors: { on_panic: { action: isolate } }\n"))),
+        &[],
+    );
+    // `args` alone replaces CMD; the group is that of the user's entry in the image.
+    wait_for_log(&testbed, "app/named", "65534 65534");
+    // The image's own command is a shell, which ends at once without input.
+    wait_for_why(&testbed, "app/own", &["code 0"]);
+}
+
+#[test]
+fn a_replica_is_placed_only_where_its_memory_fits_and_why_says_what_is_missing() {
+    let testbed = testbed(Options::default());
+    testbed.deploy(
+        &app(&(shell("small", "exec sleep 1000", "    resources: { memory: 8Mi }\n")
+            + &shell("huge", "exec sleep 1000", "    resources: { memory: 8Ti }\n"))),
+        &[],
+    );
+    wait_for_phase(&testbed, "app/small", &["running"]);
+    wait_for_why(&testbed, "app/huge", &["memory"]);
+    assert_eq!(replicas(&testbed, "app/huge").len(), 0);
 }
 
 #[test]
@@ -119,7 +196,7 @@ fn an_unhealthy_replica_is_replaced_by_a_new_start() {
         || explain(&testbed, "app/sick"),
     );
     let events = testbed.ctl_ok(&["events"]);
-    assert!(events.to_lowercase().contains("health") || events.contains("unhealthy"), "{events}");
+    assert!(events.contains("health check"), "{events}");
 }
 
 #[test]
@@ -131,6 +208,8 @@ fn a_process_that_ignores_the_stop_signal_is_killed_when_its_grace_is_over() {
     let took = start.elapsed();
     assert!(took.as_millis() >= 1900, "the grace period of 2 s was not given: {took:?}");
     assert!(took.as_secs() < 20, "{took:?}");
+    let events = testbed.ctl_ok(&["events"]);
+    assert!(events.contains("within 2s"), "that it had to be killed is not told: {events}");
 
     testbed.deploy(&app(&shell("deaf", "trap '' TERM; while true; do sleep 1; done", "")), &["--wait"]);
     let start = Instant::now();

@@ -40,6 +40,57 @@ fn logs_are_followed_from_the_line_asked_for_and_kept_after_the_replica_is_gone(
 }
 
 #[test]
+fn logs_of_several_replicas_are_one_stream_in_the_order_of_time_from_a_moment_on() {
+    let testbed = testbed(Options::default());
+    let script = "i=0; while [ $i -lt 30 ]; do i=$((i+1)); echo line $i; sleep 0.02; done; echo end; exec sleep 1000";
+    testbed.deploy(&app(&shell("twins", script, "    scale: { mode: fixed, replicas: 2 }\n")), &["--wait"]);
+    let lines = wait_for(
+        "both to have counted",
+        PATIENCE,
+        || {
+            let json = testbed.ctl_ok(&["logs", "app/twins", "-o", "json"]);
+            let lines: Vec<serde_json::Value> =
+                json.lines().map(|line| serde_json::from_str(line).expect("json")).collect();
+            (lines.iter().filter(|line| line["text"] == "end").count() == 2).then_some(lines)
+        },
+        || explain(&testbed, "app/twins"),
+    );
+    assert_eq!(lines.len(), 62, "{lines:?}");
+    let times: Vec<&str> = lines.iter().filter_map(|line| line["at"].as_str()).collect();
+    assert_eq!(times.len(), 62, "{lines:?}");
+    assert!(times.is_sorted(), "{times:?}");
+
+    let since = testbed.ctl_ok(&["logs", "app/twins", "--since", times[40], "-o", "json"]);
+    assert_eq!(since.lines().count(), times.iter().filter(|time| **time >= times[40]).count());
+    let tail = testbed.ctl_ok(&["logs", "app/twins", "--tail", "3", "-o", "json"]);
+    let whole = testbed.ctl_ok(&["logs", "app/twins", "-o", "json"]);
+    assert_eq!(tail.lines().collect::<Vec<_>>(), whole.lines().skip(59).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_shell_on_a_terminal_has_its_size_and_its_exit_code() {
+    let testbed = testbed(Options::default());
+    testbed.deploy(&app(&shell("box", "exec sleep 1000", "")), &["--wait"]);
+    // `script` gives the command a terminal; what is typed comes through its own input.
+    let mut command = std::process::Command::new("script");
+    let ctl = testbed.ctl_command(&["exec", "-it", "app/box/0", "--", "/bin/sh"]);
+    let words: Vec<String> = std::iter::once(ctl.get_program())
+        .chain(ctl.get_args())
+        .map(|word| format!("'{}'", word.to_string_lossy()))
+        .collect();
+    let line = format!("stty rows 33 cols 99; exec {}", words.join(" "));
+    let output = orlop_testbed::run_with_input(
+        command.args(["-qec", &line, "/dev/null"]),
+        b"stty size; tty; exit 7\n",
+        PATIENCE,
+    )
+    .expect("a shell that ends");
+    assert_eq!(output.code, 7, "{output:?}");
+    assert!(output.stdout.contains("33 99"), "{output:?}");
+    assert!(output.stdout.contains("/dev/pts/"), "{output:?}");
+}
+
+#[test]
 fn a_flood_of_lines_is_bounded_on_disk_and_disturbs_nothing() {
     let testbed = testbed(Options::default());
     testbed.deploy(
@@ -47,44 +98,29 @@ fn a_flood_of_lines_is_bounded_on_disk_and_disturbs_nothing() {
             + &shell("calm", "exec sleep 1000", ""))),
         &["--wait"],
     );
-    let size = || folder_size(&testbed.data());
-    // Let it write more than is kept.
-    let start = std::time::Instant::now();
+    // A file has at most 10 MiB, and five are kept: by the eighth, old ones must have gone.
+    let newest =
+        || log_files(&testbed.data()).iter().filter_map(|path| path.file_stem()?.to_str()?.parse::<u64>().ok()).max();
     wait_for(
-        "the flood to run for a while",
+        "the eighth file of the flood",
         PATIENCE,
-        || (start.elapsed().as_secs() >= 4).then_some(()),
-        || explain(&testbed, "app/flood"),
+        || (newest() >= Some(8)).then_some(()),
+        || format!("{:?}\n{}", log_files(&testbed.data()), explain(&testbed, "app/flood")),
     );
-    assert!(size() < 200 << 20, "{} bytes", size());
+    let bytes: u64 = log_files(&testbed.data()).iter().filter_map(|path| Some(path.metadata().ok()?.len())).sum();
+    assert!(bytes < 61 << 20, "{bytes} bytes");
     wait_for_phase(&testbed, "app/calm", &["running"]);
     testbed.ctl_ok(&["stop", "app", "--force", "--wait"]);
 }
 
-fn folder_size(folder: &std::path::Path) -> u64 {
-    let mut total = 0;
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        if let Ok(kind) = entry.file_type() {
-            if kind.is_dir() && entry.file_name() == "logs" {
-                total += folder_bytes(&entry.path());
-            } else if kind.is_dir() && entry.file_name() != "containerd" {
-                total += folder_size(&entry.path());
-            }
-        }
-    }
-    total
-}
-
-fn folder_bytes(folder: &std::path::Path) -> u64 {
-    let mut total = 0;
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => total += folder_bytes(&entry.path()),
-            Ok(metadata) => total += metadata.len(),
-            Err(_) => {}
-        }
-    }
-    total
+/// The files below every folder `logs`.
+fn log_files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let output = std::process::Command::new("find")
+        .arg(folder)
+        .args(["-path", "*/containerd", "-prune", "-o", "-path", "*/logs/*", "-type", "f", "-print"])
+        .output()
+        .expect("find runs");
+    String::from_utf8_lossy(&output.stdout).lines().map(Into::into).collect()
 }
 
 #[test]

@@ -12,4 +12,5 @@ mod full_disk;
 mod lifecycle;
 mod loggers;
 mod looking;
+mod registries;
 mod specs;
