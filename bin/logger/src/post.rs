@@ -4,8 +4,9 @@
 //! post that nobody holds starts another logger on it, which opens the pipes anew through the shim and goes on. Until
 //! then the agent keeps them from being broken pipes, by having them open too; it finds them through the post.
 //!
-//! The form: the logger's process id, the shim's, the inodes of standard output and error, the bounds of files and
-//! their number, and the directory, with spaces between them.
+//! The form: the shim's process id, the inodes of standard output and error, the bounds of files and their number, and
+//! the directory, with spaces between them. It is written once, by the first logger: a logger that is killed while it
+//! takes over leaves it whole.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -65,9 +66,7 @@ impl Post {
         let Some((pipes, task)) = parse(&text) else { return Err(io::ErrorKind::InvalidData.into()) };
         let Some(outputs) = pipes.open()? else { return Ok(None) };
         join_cgroups(pipes.shim);
-        let post = Post { path: path.to_owned(), file };
-        post.write(&pipes, &task)?;
-        Ok(Some((post, task, outputs)))
+        Ok(Some((Post { path: path.to_owned(), file }, task, outputs)))
     }
 
     /// There is nothing more to do here.
@@ -82,8 +81,7 @@ impl Post {
 
     fn write(&self, pipes: &Pipes, task: &Task) -> io::Result<()> {
         let [stdout, stderr] = pipes.inodes;
-        let (own, shim) = (std::process::id(), pipes.shim);
-        let mut text = format!("{own} {shim} {stdout} {stderr} {} {} ", task.bytes, task.files).into_bytes();
+        let mut text = format!("{} {stdout} {stderr} {} {} ", pipes.shim, task.bytes, task.files).into_bytes();
         text.extend_from_slice(task.directory.as_os_str().as_bytes());
         let mut file = &self.file;
         file.set_len(0)?;
@@ -94,10 +92,9 @@ impl Post {
 
 /// The words of a post; the directory, which may hold spaces, comes last.
 fn parse(text: &[u8]) -> Option<(Pipes, Task)> {
-    let mut words = text.splitn(7, |byte| *byte == b' ');
+    let mut words = text.splitn(6, |byte| *byte == b' ');
     let mut number = || std::str::from_utf8(words.next()?).ok()?.parse::<u64>().ok();
-    let (_logger, shim) = (number()?, number()?);
-    let (stdout, stderr, bytes, files) = (number()?, number()?, number()?, number()?);
+    let (shim, stdout, stderr, bytes, files) = (number()?, number()?, number()?, number()?, number()?);
     let directory = PathBuf::from(std::ffi::OsString::from_vec(words.next()?.to_vec()));
     let pipes = Pipes { shim: u32::try_from(shim).ok()?, inodes: [stdout, stderr] };
     (directory.is_absolute()).then_some((pipes, Task { directory, bytes, files }))
@@ -163,7 +160,7 @@ mod tests {
         post.write(&Pipes { shim: 12, inodes: [345, 678] }, &task).expect("written");
         let text = std::fs::read(&path).expect("there");
         assert_eq!(parse(&text), Some((Pipes { shim: 12, inodes: [345, 678] }, task)));
-        for bad in ["", "1 2 3 4 4096 2", "1 2 3 4 4096 2 relative", "1 2 x 4 4096 2 /logs"] {
+        for bad in ["", "1 2 3 4096 2", "1 2 3 4096 2 relative", "1 2 x 4096 2 /logs"] {
             assert_eq!(parse(bad.as_bytes()), None, "{bad}");
         }
         post.leave();

@@ -192,10 +192,12 @@ fn another_logger_takes_the_post_of_one_that_was_killed_and_none_of_one_that_liv
     // Nobody reads now; this process is the shim that the next one looks at.
     logger.stdout.as_mut().unwrap().write_all(b"between\n").unwrap();
     logger.stderr.as_mut().unwrap().write_all(b"trouble\n").unwrap();
+    let written = std::fs::read(&post).unwrap();
     let mut second = successor();
     let mut said = [0; 8];
     std::io::Read::read_exact(second.stdout.as_mut().unwrap(), &mut said).unwrap();
     assert_eq!(&said, b"reading\n");
+    assert_eq!(std::fs::read(&post).unwrap(), written, "whenever it is killed, the post is whole");
     assert_eq!(successor().wait().unwrap().code(), Some(3), "the second one has it");
     logger.stdout.as_mut().unwrap().write_all(b"after\n").unwrap();
     (logger.stdout, logger.stderr) = (None, None);
@@ -212,7 +214,7 @@ fn another_logger_takes_the_post_of_one_that_was_killed_and_none_of_one_that_liv
 fn a_post_whose_pipes_are_gone_has_nothing_to_take_over() {
     let place = tempfile::tempdir().unwrap();
     let post = place.path().join("post");
-    std::fs::write(&post, format!("1 {} 1 2 4096 2 {}", std::process::id(), place.path().display())).unwrap();
+    std::fs::write(&post, format!("{} 1 2 4096 2 {}", std::process::id(), place.path().display())).unwrap();
     let take_over = |post: &Path| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_orlop-logger"));
         command.args(["take-over".as_ref(), post.as_os_str()]).stderr(Stdio::null()).status().unwrap().code()

@@ -55,14 +55,14 @@ impl Kept {
     }
 }
 
-/// The pipes of a post, at the logger that holds it.
+/// The pipes of a post, at the shim, which has their other ends.
 fn pipes(post: &Path) -> Option<[File; 2]> {
     let text = std::fs::read(post).ok()?;
     let mut words = text.split(|byte| *byte == b' ').map(|word| std::str::from_utf8(word).ok()?.parse::<u64>().ok());
-    let (logger, _shim, stdout, stderr) = (words.next()??, words.next()??, words.next()??, words.next()??);
+    let (shim, stdout, stderr) = (words.next()??, words.next()??, words.next()??);
     let open = |inode: u64| {
         let wanted = format!("pipe:[{inode}]");
-        let mut descriptors = std::fs::read_dir(format!("/proc/{logger}/fd")).ok()?.flatten();
+        let mut descriptors = std::fs::read_dir(format!("/proc/{shim}/fd")).ok()?.flatten();
         let found =
             descriptors.find(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.as_os_str() == wanted.as_str()));
         File::open(found?.path()).ok()
