@@ -3,7 +3,7 @@
 use crate::crash::child;
 use crate::life::{files, wait_until};
 use crate::list::List;
-use nix::mount::{MsFlags, mount, umount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use orlop_consensus::{Consensus, Options, StartError, SubmitError, Trouble};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -54,7 +54,8 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        umount(self.at.path()).ok();
+        // The store's own threads hold its files for a moment longer.
+        umount2(self.at.path(), MntFlags::MNT_DETACH).expect("a mount that is ours");
     }
 }
 
