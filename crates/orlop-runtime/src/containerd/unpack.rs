@@ -11,6 +11,7 @@ use containerd_client::services::v1::snapshots::{
 };
 use containerd_client::types;
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 /// The snapshots of one containerd.
 #[derive(Debug, Clone)]
@@ -77,7 +78,14 @@ impl Snapshots {
         let unpacked = async {
             let mounts =
                 self.prepare(client, &key, parent).await.map_err(|f| client.error("preparing a snapshot", f))?;
+            let written = written_to(&mounts);
             self.apply(client, image, layer, diff_id, mounts).await?;
+            // containerd's record of the snapshot survives the loss of power, so its files must too: it would be taken
+            // for whole, and its containers would find empty files.
+            let synced = tokio::task::spawn_blocking(move || sync(written.as_deref())).await;
+            synced
+                .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+                .map_err(|error| RuntimeError::other("writing an unpacked layer to the disk", error))?;
             let request = client.request(CommitSnapshotRequest {
                 snapshotter: self.snapshotter.clone(),
                 name: name.to_string(),
@@ -152,6 +160,28 @@ impl Snapshots {
     }
 }
 
+/// The directory to which a snapshot's mounts write, where one can tell.
+fn written_to(mounts: &[types::Mount]) -> Option<PathBuf> {
+    let [mount] = mounts else { return None };
+    match mount.r#type.as_str() {
+        "bind" => Some(PathBuf::from(&mount.source)),
+        "overlay" => mount.options.iter().find_map(|option| option.strip_prefix("upperdir=")).map(PathBuf::from),
+        _ => None,
+    }
+}
+
+/// Makes what was written to the file system of a directory last. Where we see no such directory (another snapshotter,
+/// a containerd with mounts of its own), everything that the machine has not written yet. Blocks.
+fn sync(directory: Option<&Path>) -> std::io::Result<()> {
+    match directory.map(std::fs::File::open) {
+        Some(Ok(directory)) => Ok(nix::unistd::syncfs(&directory)?),
+        _ => {
+            nix::unistd::sync();
+            Ok(())
+        }
+    }
+}
+
 /// A descriptor as containerd has it.
 pub(crate) fn wire(descriptor: &Descriptor) -> types::Descriptor {
     types::Descriptor {
@@ -159,5 +189,25 @@ pub(crate) fn wire(descriptor: &Descriptor) -> types::Descriptor {
         digest: descriptor.digest.to_string(),
         size: i64::try_from(descriptor.size).unwrap_or(i64::MAX),
         annotations: HashMap::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{types, written_to};
+    use std::path::Path;
+
+    fn mount(kind: &str, source: &str, options: &[&str]) -> types::Mount {
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        types::Mount { r#type: kind.into(), source: source.into(), options, ..types::Mount::default() }
+    }
+
+    #[test]
+    fn the_directory_that_is_written_to_is_found_in_the_mounts_of_the_usual_snapshotters() {
+        let overlay = mount("overlay", "overlay", &["workdir=/s/2/work", "upperdir=/s/2/fs", "lowerdir=/s/1/fs"]);
+        assert_eq!(written_to(&[overlay]).as_deref(), Some(Path::new("/s/2/fs")));
+        assert_eq!(written_to(&[mount("bind", "/s/1/fs", &["rw", "rbind"])]).as_deref(), Some(Path::new("/s/1/fs")));
+        assert_eq!(written_to(&[mount("btrfs", "/dev/sda1", &["subvolid=260"])]), None);
+        assert_eq!(written_to(&[]), None);
     }
 }
