@@ -1,6 +1,7 @@
 //! Processes beside a container's own.
 
 use crate::support::{Machine, within};
+use orlop_model::Memory;
 use orlop_model::spec::Signal;
 use orlop_runtime::{ContainerRuntime, ExecSpec, Output, TerminalSize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -57,6 +58,35 @@ async fn a_command_runs_as_the_container_does_and_its_outputs_stay_apart() {
     assert_eq!(all(process.take_stdout()).await, "done\n");
     drop(process);
     ended(&machine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_bound_by_the_limits_of_its_container() {
+    let machine = Machine::start().await;
+    let image = machine.busybox().await;
+    let mut spec = machine.script("one", &image, SLEEP);
+    spec.resources.memory = Some(Memory(24 << 20));
+    within(machine.runtime.create(&spec)).await.unwrap();
+    within(machine.runtime.start("one")).await.unwrap();
+    machine.wrote("one", "ready").await;
+
+    let mut process = within(machine.runtime.exec("one", shell("echo ready; exec sleep 600"))).await.unwrap();
+    let mut line = [0; 6];
+    let mut out = process.take_stdout().unwrap();
+    within(out.read_exact(&mut line)).await.unwrap();
+    let (own, commands) = (machine.cgroup_of("one"), machine.commands_in("one"));
+    assert!(commands.iter().any(|command| command.contains("sleep 600")), "{commands:?} in {own:?}");
+    within(process.signal(Signal::KILL)).await.unwrap();
+    assert_eq!(within(process.wait()).await.unwrap().code, 137);
+
+    let mut process =
+        within(machine.runtime.exec("one", shell("exec dd if=/dev/zero of=/dev/null bs=200M count=1"))).await.unwrap();
+    assert_eq!(all(process.take_stdout()).await, "");
+    assert_eq!(within(process.wait()).await.unwrap().code, 137);
+    within(machine.runtime.remove("one")).await.unwrap();
+    // Nothing of it is left in any hierarchy.
+    assert_eq!(machine.cgroup_of("one"), Vec::<std::path::PathBuf>::new());
+    machine.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -140,6 +140,27 @@ impl Machine {
         }
     }
 
+    /// The cgroup of a container, in every hierarchy that has it.
+    pub(crate) fn cgroup_of(&self, id: &str) -> Vec<PathBuf> {
+        let root = PathBuf::from("/sys/fs/cgroup");
+        let hierarchies = std::fs::read_dir(&root).unwrap().flatten().map(|entry| entry.path());
+        let below = |hierarchy: PathBuf| hierarchy.join(&self.config.cgroup_parent).join(id);
+        let mut found: Vec<_> = hierarchies.chain([root.clone()]).map(below).filter(|path| path.is_dir()).collect();
+        found.sort();
+        found
+    }
+
+    /// The command lines of what the kernel counts to a container's memory.
+    pub(crate) fn commands_in(&self, id: &str) -> Vec<String> {
+        let memory = |path: &&PathBuf| ["memory.max", "memory.limit_in_bytes"].iter().any(|f| path.join(f).exists());
+        let cgroups = self.cgroup_of(id);
+        let cgroup = cgroups.iter().find(memory).expect("a cgroup that limits memory");
+        let pids = std::fs::read_to_string(cgroup.join("cgroup.procs")).unwrap();
+        let command = |pid: &str| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words = |line: Vec<u8>| String::from_utf8_lossy(&line).replace('\0', " ").trim().to_owned();
+        pids.lines().map(|pid| words(command(pid))).collect()
+    }
+
     /// Ends the test: after removing all containers, nothing of them may be left.
     pub(crate) async fn finish(mut self) {
         assert_eq!(self.runtime.list().await.unwrap(), [], "containers left behind");
@@ -200,11 +221,14 @@ pub(crate) async fn within<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work).await.expect("done within a minute")
 }
 
-/// The log writer, built once by the cargo that runs the tests.
+/// The log writer: of `ORLOP_BIN_DIR`, or built once by the cargo that runs the tests.
 pub(crate) fn logger() -> PathBuf {
     static LOGGER: OnceLock<PathBuf> = OnceLock::new();
     LOGGER
         .get_or_init(|| {
+            if let Some(folder) = std::env::var_os("ORLOP_BIN_DIR") {
+                return Path::new(&folder).join("orlop-logger");
+            }
             // …/target/debug/deps/main-…
             let target = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
             let cargo = std::env::var_os("CARGO").expect("these tests are run by cargo");
