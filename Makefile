@@ -8,12 +8,13 @@ RUN ?= /run/orlop
 # Where the example answers.
 HTTP ?= 127.0.0.1:8080
 
-.PHONY: up down build hello test lint fmt bench clean help
+.PHONY: up down build hello test test-machine lint fmt bench clean help
 
 help:
 	@echo 'make up      install what is missing, build, start a one-node cluster, deploy examples/hello'
 	@echo 'make down    stop it and leave nothing behind (DATA=$(DATA) with images and volumes stays)'
 	@echo 'make test    every test, those with real containers included'
+	@echo 'make test-machine  tests in emulated machines: cgroup v2, loss of power (minutes; Debian on x86-64)'
 	@echo 'make lint    formatting, clippy, dependency rules'
 	@echo 'make bench   measure, with the peers beside ours'
 
@@ -37,6 +38,10 @@ down:
 test:
 	@scripts/prerequisites --tests
 	@scripts/test
+
+test-machine:
+	@scripts/prerequisites --tests --machines
+	@scripts/test-machine
 
 fmt:
 	$(CARGO) fmt --all

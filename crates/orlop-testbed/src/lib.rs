@@ -4,12 +4,16 @@
 //! sockets) and addresses of its own, so that several run side by side, and takes everything away when it is dropped, also
 //! when a test fails. It talks to the cluster as people do, through `orlopctl` and the proxy's port.
 //!
+//! A [`Machine`] is a computer of its own, emulated, with another kernel: for what the kernel of this machine cannot show,
+//! and for losing power.
+//!
 //! Everything here is synchronous: a test reads from top to bottom, and waits on conditions ([`wait_for`]).
 
 mod clean;
 mod disk;
 mod http;
 mod image;
+mod machine;
 mod process;
 mod registry;
 mod testbed;
@@ -18,6 +22,7 @@ pub use clean::Footprint;
 pub use disk::Disk;
 pub use http::{Answer, Hammer, get, get_from};
 pub use image::TestImage;
+pub use machine::{DISK, Ended, Machine, MachineDisk, MachineOptions};
 pub use process::{Output, Program, program, run_with_input};
 pub use registry::{Registry, write_login};
 pub use testbed::{Layout, Options, Role, Testbed};

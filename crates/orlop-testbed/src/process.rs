@@ -80,6 +80,11 @@ impl Program {
         Ok(Self { name: name.to_owned(), child })
     }
 
+    /// A program that was started elsewhere.
+    pub(crate) fn of(name: &str, child: Child) -> Self {
+        Self { name: name.to_owned(), child }
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -46,11 +46,14 @@ pub struct Options {
     pub environment: BTreeMap<String, String>,
     /// More flags for `orlopctl dev`, in [`Layout::OneProcess`]; a program of its own takes the same from its environment.
     pub dev_flags: Vec<String>,
+    /// Where the data lies that is to outlive the testbed, for one that goes on where another was cut off. There can be
+    /// one such testbed at a time, because its names do not differ from the other's.
+    pub data: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { layout: Layout::OneProcess, environment: BTreeMap::new(), dev_flags: Vec::new() }
+        Self { layout: Layout::OneProcess, environment: BTreeMap::new(), dev_flags: Vec::new(), data: None }
     }
 }
 
@@ -73,7 +76,7 @@ impl Testbed {
     /// Starts a cluster and waits until it is ready.
     ///
     /// # Panics
-    /// When it does not become ready within 30 seconds, with the programs' logs.
+    /// When it does not become ready within 60 seconds, with the programs' logs.
     pub fn start(options: Options) -> Self {
         let mut testbed = Self::prepare(options);
         testbed.start_all();
@@ -89,13 +92,15 @@ impl Testbed {
         let folder = tempfile::Builder::new().prefix("orl").tempdir_in("/tmp").expect("a temporary directory");
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         // Process ids and a counter keep testbeds of parallel test programs apart, in names and in addresses.
-        let unique = (std::process::id().wrapping_mul(31).wrapping_add(number)) % 0x4000;
-        let instance = format!("ot{:x}n{number}", std::process::id());
+        let process = if options.data.is_some() { 0 } else { std::process::id() };
+        let unique = (process.wrapping_mul(31).wrapping_add(number)) % 0x4000;
+        let instance = format!("ot{process:x}n{number}");
         let range = format!("10.{}.{}.0/24", 128 + unique / 256, unique % 256);
-        for folder_name in ["data", "run"] {
-            std::fs::create_dir(folder.path().join(folder_name)).expect("a folder in the temporary directory");
+        let testbed = Self { folder, instance, range, options, programs: BTreeMap::new() };
+        for made in [testbed.data(), testbed.run()] {
+            std::fs::create_dir_all(&made).unwrap_or_else(|error| panic!("{}: {error}", made.display()));
         }
-        Self { folder, instance, range, options, programs: BTreeMap::new() }
+        testbed
     }
 
     /// Starts all roles that do not run, and waits until the cluster is ready.
@@ -117,7 +122,7 @@ impl Testbed {
         }
         wait_for(
             "the node to be ready",
-            Duration::from_secs(30),
+            Duration::from_secs(60),
             || {
                 let output = self.ctl(&["node", "ls", "-o", "json"]);
                 (output.code == 0 && output.stdout.contains("\"alive\"")).then_some(())
@@ -133,7 +138,7 @@ impl Testbed {
 
     /// The directory of data that outlives processes.
     pub fn data(&self) -> PathBuf {
-        self.path("data")
+        self.options.data.clone().unwrap_or_else(|| self.path("data"))
     }
 
     /// The directory of sockets and namespaces.
