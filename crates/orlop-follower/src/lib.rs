@@ -7,6 +7,7 @@
 
 pub mod backoff;
 mod cache;
+mod directory;
 mod follow;
 mod host;
 mod report;
@@ -15,6 +16,7 @@ mod samples;
 mod view;
 
 pub use backoff::Backoff;
+pub use directory::private_directory;
 pub use follow::{Follower, FollowerConfig, StartError, Stopped};
 pub use host::host_name;
 pub use report::{Reporter, ReporterConfig, SendError, Unsent};

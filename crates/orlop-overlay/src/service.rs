@@ -75,7 +75,7 @@ pub struct Overlay {
 pub async fn start(config: Config) -> Result<Overlay, ServeError> {
     let instance = config.instance()?;
     config.node()?;
-    std::fs::create_dir_all(&config.data_dir)
+    orlop_follower::private_directory(&config.data_dir)
         .map_err(|source| ServeError::DataDirectory { path: config.data_dir.clone(), source })?;
     let lock = lock(&config.run_dir)?;
     let listener =

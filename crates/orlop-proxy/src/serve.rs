@@ -152,7 +152,7 @@ pub struct Proxy {
 /// one serves; else from the system.
 pub async fn start(config: Config) -> Result<Proxy, ServeError> {
     config.check()?;
-    std::fs::create_dir_all(&config.data_dir)
+    orlop_follower::private_directory(&config.data_dir)
         .map_err(|source| ServeError::DataDirectory { path: config.data_dir.clone(), source })?;
     let failed = |source| ServeError::Listen { address: config.listen, source };
     let mut inherited = Inherited::ask(&config.data_dir).await;

@@ -1,7 +1,9 @@
 //! `orlopctl dev`: every role of a cluster in one process, for one machine, over the same gRPC.
 
 mod down;
+mod flags;
 mod folders;
+mod log;
 mod node;
 mod start;
 
@@ -41,13 +43,21 @@ pub(crate) struct DevArgs {
     /// A registry (host or host:port) that is asked over plain http; may be given several times.
     #[arg(long = "insecure-registry", value_name = "HOST")]
     insecure_registries: Vec<String>,
+    /// The authority (PEM) that signed the certificate of a registry (host or host:port); may be given several times.
+    #[arg(long = "registry-ca", value_name = "HOST=FILE", value_parser = flags::pair)]
+    registry_cas: Vec<(String, String)>,
     /// Credentials for registries, in the form of docker's config.json.
     #[arg(long, value_name = "FILE")]
     registry_credentials: Option<PathBuf>,
+    /// A label of the node, which `placement.constraints` see; may be given several times.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = flags::pair)]
+    labels: Vec<(String, String)>,
+    #[command(flatten)]
+    limits: flags::Limits,
     /// Leave containers running at the end; the next start finds them again.
     #[arg(long)]
     keep: bool,
-    /// Go to the background when ready; output goes to dev.log in RUN. Harmless when it runs already.
+    /// Go to the background when ready; output goes to dev.log in RUN, which is bounded. Harmless when it runs already.
     #[arg(long)]
     detach: bool,
     /// End what runs there, and leave no container, namespace, interface, table, mount or process behind.

@@ -79,6 +79,14 @@ pub(super) async fn runtime(args: &DevArgs, folders: &Folders) -> anyhow::Result
     config.runc_root = own.as_ref().map(Daemon::runc_root);
     config.registries.insecure_registries = args.insecure_registries.iter().cloned().collect();
     config.registries.credentials_file = args.registry_credentials.clone();
+    config.registries.ca_files = args.registry_cas.iter().map(|(host, file)| (host.clone(), file.into())).collect();
+    for file in config.registries.ca_files.values().chain(&config.registries.credentials_file) {
+        anyhow::ensure!(
+            file.is_file(),
+            "{} is no file: give --registry-ca and --registry-credentials one",
+            file.display()
+        );
+    }
     if args.instance != "orlop" {
         config.namespace = args.instance.clone();
     }
@@ -110,6 +118,7 @@ pub(super) async fn run(args: &DevArgs, folders: &Folders) -> anyhow::Result<()>
     folders.clear_run();
     let stop = CancellationToken::new();
     let signals = tokio::spawn(stop_on_signals(stop.clone()));
+    tokio::spawn(super::log::keep_bounded(folders.log()));
     let runtime = runtime(args, folders).await?;
     let containers = Arc::new(Containerd::new(runtime.config.clone())?);
     let mut roles = Vec::new();
@@ -176,6 +185,9 @@ async fn serve(
     let mut config = orlop_agent::Config::new(folders.data("agent"), control_plane.clone(), folders.overlay());
     config.name = args.node_name.clone();
     config.environment = orlop_program::environment();
+    config.labels = args.labels.iter().cloned().collect();
+    config.reserve = args.limits.reserve();
+    config.logs = args.limits.logs()?;
     let stop_agent = CancellationToken::new();
     let mut agent = orlop_agent::start(config, containers, stop_agent.clone()).await.context("the agent")?;
     let node = agent.node();

@@ -1,8 +1,8 @@
 //! Going to the background.
 
 use super::folders::Folders;
+use super::log;
 use anyhow::Context;
-use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,8 +17,8 @@ pub(super) fn detach(folders: &Folders) -> anyhow::Result<()> {
         return Ok(());
     }
     folders.clear_run();
-    let log = folders.log();
-    let output = File::create(&log).with_context(|| format!("could not write {}", log.display()))?;
+    let path = folders.log();
+    let output = log::begin(&path).with_context(|| format!("could not write {}", path.display()))?;
     let mut command = Command::new(std::env::current_exe()?);
     command
         .args(std::env::args_os().skip(1).filter(|argument| argument != "--detach"))
@@ -39,12 +39,12 @@ pub(super) fn detach(folders: &Folders) -> anyhow::Result<()> {
             return Ok(());
         }
         if let Some(status) = child.try_wait()? {
-            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            let said = std::fs::read_to_string(&path).unwrap_or_default();
             let last: Vec<&str> = said.lines().rev().take(20).collect();
             let last: Vec<&str> = last.into_iter().rev().collect();
             anyhow::bail!("the node ended ({status}) before it was ready:\n{}", last.join("\n"));
         }
-        anyhow::ensure!(begun.elapsed() < READY, "the node is not ready after {READY:?}: see {}", log.display());
+        anyhow::ensure!(begun.elapsed() < READY, "the node is not ready after {READY:?}: see {}", path.display());
         std::thread::sleep(Duration::from_millis(5));
     }
 }

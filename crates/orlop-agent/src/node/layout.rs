@@ -34,12 +34,10 @@ impl Layout {
             source,
         })?;
         let layout = Layout { data };
-        for directory in [layout.data.clone(), layout.replicas(), layout.volumes(), layout.logs()] {
-            fs::create_dir_all(&directory).map_err(|source| NodeError::File {
-                doing: "making",
-                path: directory.clone(),
-                source,
-            })?;
+        let making = |path: &Path, source| NodeError::File { doing: "making", path: path.to_owned(), source };
+        orlop_follower::private_directory(&layout.data).map_err(|source| making(&layout.data, source))?;
+        for directory in [layout.replicas(), layout.volumes(), layout.logs()] {
+            fs::create_dir_all(&directory).map_err(|source| making(&directory, source))?;
         }
         let path = layout.data.join("lock");
         let file =

@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -126,6 +127,9 @@ impl Daemon {
             let failed = |source| DaemonError::Io { doing, path: directory.clone(), source };
             std::fs::create_dir_all(directory).map_err(failed)?;
         }
+        // Images and the files that containers write are nobody else's business.
+        std::fs::set_permissions(&paths.data, std::fs::Permissions::from_mode(0o700))
+            .map_err(|source| DaemonError::Io { doing: "close", path: paths.data.clone(), source })?;
         let write = |path: PathBuf, text: &str| {
             std::fs::write(&path, text).map_err(|source| DaemonError::Io { doing: "write", path, source })
         };
