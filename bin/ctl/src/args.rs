@@ -19,7 +19,7 @@ pub(crate) struct Cli {
     #[arg(short, long, global = true, value_enum, default_value = "table", value_name = "FORMAT")]
     pub(crate) output: Format,
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) program: Program,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -30,6 +30,16 @@ pub(crate) enum Format {
     Json,
     /// For both.
     Yaml,
+}
+
+/// What this process becomes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Program {
+    /// An operator who says something to a cluster.
+    #[command(flatten)]
+    Operator(Command),
+    /// Run a whole cluster of one node on this machine, in one process.
+    Dev(DevArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -47,14 +57,14 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Show replicas.
     Ps(StatusArgs),
-    /// Show everything that is known of a service, a replica or a node.
+    /// Show everything that is known of a deployment, a service, a replica or a node.
     Describe {
-        /// deployment/service, deployment/service/slot, rep_…, or a node's name.
+        /// deployment, deployment/service, deployment/service/slot, rep_…, or a node's name.
         name: String,
     },
-    /// Say in plain words why a service or a replica is as it is.
+    /// Say in plain words why a deployment, a service or a replica is as it is.
     Why {
-        /// deployment/service, deployment/service/slot or rep_….
+        /// deployment, deployment/service, deployment/service/slot or rep_….
         name: String,
     },
     /// Print the lines of a service's logs, merged over its replicas by time.
@@ -73,8 +83,6 @@ pub(crate) enum Command {
     /// About images.
     #[command(subcommand)]
     Image(ImageCommand),
-    /// Run a whole cluster of one node on this machine, in one process.
-    Dev(DevArgs),
     /// Print a script that completes orlopctl's commands in a shell.
     Completions {
         /// Which shell.

@@ -1,11 +1,14 @@
 //! What every command has: the address, the way to print, the clock.
 
-use crate::args::{Cli, Format};
+use crate::args::Format;
 use crate::failure::{FAILED, Failure};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use orlop_client::{Address, OperatorClient};
 use orlop_model::Timestamp;
 use serde::Serialize;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::time::SystemTime;
 
 /// Handed to each command.
@@ -16,8 +19,8 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(cli: &Cli) -> Self {
-        Self { address: cli.address.clone(), format: cli.output }
+    pub(crate) fn new(address: Address, format: Format) -> Self {
+        Self { address, format }
     }
 
     /// A client of the control plane.
@@ -70,6 +73,26 @@ impl Context {
 enum Layout {
     Document,
     Stream,
+}
+
+/// Waits until nobody reads standard output any more: the other end of a pipe was closed (`orlopctl events -w | head`).
+/// For ever, where that does not come: a file is always read.
+pub(crate) async fn reader_gone() {
+    // A thread of its own, because the system has no other way to wait for nothing but the end of a pipe.
+    let watching = tokio::task::spawn_blocking(|| {
+        let out = std::io::stdout();
+        loop {
+            // An end is told although no other event is asked for.
+            let mut watched = [PollFd::new(out.as_fd(), PollFlags::empty())];
+            match poll(&mut watched, PollTimeout::NONE) {
+                Err(Errno::EINTR) => {}
+                outcome => return outcome.is_ok(),
+            }
+        }
+    });
+    if !watching.await.unwrap_or(false) {
+        std::future::pending().await
+    }
 }
 
 /// Writes to standard output, with a newline at the end.

@@ -20,6 +20,9 @@ pub(crate) const TIMED_OUT: u8 = 6;
 /// Somebody else changed it first.
 pub(crate) const CONFLICT: u8 = 7;
 
+/// What was waited for does not come up by itself.
+pub(crate) const NOT_UP: u8 = 8;
+
 /// The table that `orlopctl help exit-codes` prints.
 pub(crate) const EXIT_CODES: &str = "\
 orlopctl ends with one of these codes:
@@ -32,6 +35,7 @@ orlopctl ends with one of these codes:
   5  no control plane answers at the address, or it went away
   6  --timeout passed before it was done
   7  somebody else changed it first (deploy --expect-generation, or a deploy during --wait)
+  8  what --wait waited for does not come up: it failed for good, or again and again
 
 exec ends with the code of the command that it ran: 126 when the program could not be
 executed, 127 when there is no such program, 128 + n when signal n ended it.

@@ -9,8 +9,9 @@ mod output;
 mod render;
 mod terminal;
 
-use args::Cli;
+use args::{Cli, Command, Program};
 use clap::Parser;
+use context::Context;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -22,16 +23,20 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { failure::USAGE } else { failure::OK });
         }
     };
-    // A node is no call to a control plane: it has a runtime, a log and an end of its own.
-    if let args::Command::Dev(args) = &cli.command {
-        return match dev::run(args) {
+    match cli.program {
+        Program::Operator(command) => operator(&Context::new(cli.address, cli.output), command),
+        // A node is no call to a control plane: it has a runtime, a log and an end of its own.
+        Program::Dev(args) => match dev::run(&args) {
             Ok(()) => ExitCode::from(failure::OK),
             Err(error) => {
                 eprintln!("orlopctl: {error:#}");
                 ExitCode::from(failure::FAILED)
             }
-        };
+        },
     }
+}
+
+fn operator(context: &Context, command: Command) -> ExitCode {
     // The command runs on this thread, and connections on another: when a pager lets the output wait, the control plane
     // must not take this program for dead.
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
@@ -41,7 +46,7 @@ fn main() -> ExitCode {
             return ExitCode::from(failure::FAILED);
         }
     };
-    let result = runtime.block_on(commands::run(cli));
+    let result = runtime.block_on(commands::run(context, command));
     // A read of the terminal that nobody waits for any more must not keep the process.
     runtime.shutdown_background();
     match result {

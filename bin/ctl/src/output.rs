@@ -60,7 +60,7 @@ pub(crate) struct DeploymentOut {
 }
 
 impl DeploymentOut {
-    fn of(deployment: &DeploymentState) -> Self {
+    pub(crate) fn of(deployment: &DeploymentState) -> Self {
         Self {
             name: deployment.name.to_string(),
             generation: deployment.generation.0,
@@ -215,6 +215,8 @@ pub(crate) struct ReplicaOut {
     pub(crate) reason: Option<ReasonOut>,
     pub(crate) last_exit: Option<ExitOut>,
     pub(crate) image_digest: Option<String>,
+    /// Failures in a row when it failed last.
+    pub(crate) failures: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -256,6 +258,7 @@ impl ReplicaOut {
                 at: time(at),
             }),
             image_digest: status.image_digest.clone(),
+            failures: status.failures,
         }
     }
 }
@@ -378,6 +381,7 @@ fn kind(kind: ChangeKind) -> &'static str {
         ChangeKind::Removed => "removed",
         ChangeKind::Replaced => "replaced",
         ChangeKind::Updated => "updated",
+        ChangeKind::Retried => "retried",
     }
 }
 
@@ -451,6 +455,15 @@ pub(crate) struct WhyOut {
     pub(crate) name: String,
     pub(crate) writes_refused: Option<String>,
     pub(crate) explanation: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct DescribeDeploymentOut {
+    #[serde(flatten)]
+    pub(crate) deployment: DeploymentOut,
+    pub(crate) services: Vec<ServiceOut>,
+    pub(crate) replicas: Vec<ReplicaOut>,
+    pub(crate) events: Vec<EventOut>,
 }
 
 #[derive(Debug, Serialize)]

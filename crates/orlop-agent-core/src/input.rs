@@ -26,6 +26,8 @@ pub enum Input {
         attempt: u32,
         /// How.
         exit: Exit,
+        /// Why, where more is known than the exit tells: the kernel refused to execute the program.
+        reason: Option<Reason>,
     },
     /// The image is here.
     ImageReady {

@@ -264,12 +264,12 @@ impl World {
     }
 
     fn exit_input(&self, attempt: u32, code: u32) -> Input {
-        Input::Exited { attempt, exit: Exit { code, out_of_memory: false, at: Timestamp(self.now) } }
+        Input::Exited { attempt, exit: Exit { code, out_of_memory: false, at: Timestamp(self.now) }, reason: None }
     }
 
     /// A process that ends tells the runtime first, and the agent if there is one.
     fn apply_exit(&mut self, input: &Input) -> bool {
-        let Input::Exited { attempt, exit } = input else { return true };
+        let Input::Exited { attempt, exit, .. } = input else { return true };
         match self.mains.get_mut(attempt) {
             Some(state) if *state == ContainerState::Running => {
                 *state = ContainerState::Stopped(*exit);

@@ -56,7 +56,7 @@ fn network() -> Input {
 }
 
 fn exited(attempt: u32) -> Input {
-    Input::Exited { attempt, exit: Exit { code: 1, out_of_memory: false, at: Timestamp(START) } }
+    Input::Exited { attempt, exit: Exit { code: 1, out_of_memory: false, at: Timestamp(START) }, reason: None }
 }
 
 fn passed(attempt: u32) -> Input {

@@ -13,7 +13,7 @@ use crate::board::{Board, Posted, main_container};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::node::{Layout, Lock, capacity, host_name};
-use crate::replica::{Attachment, Executor, Known, Learned, Overlay, StepContext, fail_of};
+use crate::replica::{Attachment, Executor, Known, Learned, Overlay, StepContext, fail_of, refusal};
 use crate::session::Sessions;
 use crate::uplink::{Introduction, Uplink, attend};
 use adopt::Leftover;
@@ -81,7 +81,7 @@ enum Event {
     Ended {
         replica: ReplicaId,
         attempt: u32,
-        result: Result<Exit, RuntimeError>,
+        result: Result<(Exit, Option<Reason>), RuntimeError>,
     },
     Listed(Listing),
     Mended(Vec<LostLogger>),
@@ -292,7 +292,7 @@ impl Agent {
         match event {
             Event::Step(done) => self.step_done(*done),
             Event::Ended { replica, attempt, result } => match result {
-                Ok(exit) => self.tell(replica, Input::Exited { attempt, exit }),
+                Ok((exit, reason)) => self.tell(replica, Input::Exited { attempt, exit, reason }),
                 Err(error) => {
                     let runs = self.entries.get(&replica).is_some_and(|e| e.machine.running_attempt() == Some(attempt));
                     if runs {
@@ -400,15 +400,24 @@ impl Agent {
     /// Waits for the end of a container's process.
     fn await_end(&mut self, replica: ReplicaId, attempt: u32) {
         let runtime = self.executor.runtime.clone();
+        let assignment = self.entries.get(&replica).and_then(|entry| entry.machine.assignment());
+        let logs = assignment.map(|assignment| self.layout.replica_logs(&assignment.replica));
+        let since_ns = self.clock.now().0.saturating_mul(1_000_000);
         self.tasks.spawn(async move {
             let id = main_container(replica, attempt);
             loop {
-                match runtime.wait(&id).await {
+                let result = match runtime.wait(&id).await {
                     Err(RuntimeError::Unavailable { .. } | RuntimeError::Other { .. }) => {
                         tokio::time::sleep(Duration::from_secs(1)).await;
+                        continue;
                     }
-                    result => return Event::Ended { replica, attempt, result },
-                }
+                    Err(error) => Err(error),
+                    Ok(exit) => match &logs {
+                        Some(logs) => Ok((exit, refusal(&exit, logs.clone(), since_ns).await)),
+                        None => Ok((exit, None)),
+                    },
+                };
+                return Event::Ended { replica, attempt, result };
             }
         });
     }

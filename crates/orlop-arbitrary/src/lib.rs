@@ -303,11 +303,13 @@ pub fn exit() -> impl Strategy<Value = Exit> {
 
 /// Any status of a replica.
 pub fn replica_status() -> impl Strategy<Value = ReplicaStatus> {
-    (phase(), timestamp(), any::<u32>(), maybe(address()), maybe(reason()), maybe(exit()), maybe("sha256:[0-9a-f]{64}"))
-        .prop_map(|(phase, since, restarts, address, reason, last_exit, image_digest)| ReplicaStatus {
+    let counts = (any::<u32>(), any::<u32>());
+    (phase(), timestamp(), counts, maybe(address()), maybe(reason()), maybe(exit()), maybe("sha256:[0-9a-f]{64}"))
+        .prop_map(|(phase, since, (restarts, failures), address, reason, last_exit, image_digest)| ReplicaStatus {
             phase,
             since,
             restarts,
+            failures,
             address,
             reason,
             last_exit,
@@ -486,6 +488,7 @@ pub fn service_change() -> impl Strategy<Value = ServiceChange> {
         Just(ChangeKind::Removed),
         Just(ChangeKind::Replaced),
         Just(ChangeKind::Updated),
+        Just(ChangeKind::Retried),
     ];
     (service_name(), kind, vec("\\PC{0,20}", 0..3)).prop_map(|(service, kind, fields)| ServiceChange {
         service,

@@ -2,7 +2,8 @@
 
 use crate::error::Error;
 use crate::state::ClusterState;
-use orlop_model::{DeploymentName, Desired, Node, Replica, ServiceRef, ServiceState};
+use orlop_model::similar::distance;
+use orlop_model::{DeploymentName, DeploymentState, Desired, Node, Replica, ServiceRef, ServiceState};
 use std::collections::BTreeSet;
 
 /// The shortest beginning of an id that is looked up, its kind included.
@@ -11,6 +12,8 @@ pub const PREFIX_MIN: usize = 8;
 /// What a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found<'a> {
+    /// A deployment, `shop`.
+    Deployment(&'a DeploymentState),
     /// A service, `shop/api`.
     Service(&'a ServiceState),
     /// A replica, `shop/api/0` or `rep_…`.
@@ -19,10 +22,13 @@ pub enum Found<'a> {
     Node(&'a Node),
 }
 
-/// Finds a service, a replica or a node.
+/// Finds a deployment, a service, a replica or a node. A node that has the name of a deployment goes by its id.
 pub fn anything<'a>(state: &'a ClusterState, text: &str) -> Result<Found<'a>, Error> {
     if text.starts_with("rep_") || text.matches('/').count() == 2 {
         return replica(state, text).map(Found::Replica);
+    }
+    if let Some((_, deployment)) = state.deployments.iter().find(|(name, _)| name.as_str() == text) {
+        return Ok(Found::Deployment(deployment));
     }
     if text.starts_with("node_") || (!text.contains('/') && state.nodes.values().any(|n| n.name.as_str() == text)) {
         return node(state, text).map(Found::Node);
@@ -147,25 +153,6 @@ fn nearest<'a>(text: &str, names: &'a [String]) -> Vec<&'a String> {
     near.into_iter().take_while(|(d, _)| *d == least).take(3).map(|(_, name)| name).collect()
 }
 
-/// How many characters must be inserted, removed, replaced or swapped with their neighbour to get from one to the other.
-fn distance(from: &str, to: &str) -> usize {
-    let (from, to): (Vec<char>, Vec<char>) = (from.chars().take(130).collect(), to.chars().take(130).collect());
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=to.len()).collect();
-    for i in 0..from.len() {
-        let mut row = vec![i + 1];
-        for j in 0..to.len() {
-            let mut best = (last[j] + usize::from(from[i] != to[j])).min(last[j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && from[i] == to[j - 1] && from[i - 1] == to[j] {
-                best = best.min(before[j - 1] + 1);
-            }
-            row.push(best);
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last[to.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,9 +170,17 @@ mod tests {
 
     #[test]
     fn things_are_found_by_the_names_that_people_use() {
-        let state = cluster();
+        let mut state = cluster();
+        let shop = DeploymentState {
+            name: "shop".parse().expect("a name"),
+            generation: Generation(1),
+            changed_at: orlop_model::Timestamp(0),
+            stopping: false,
+        };
+        state.deployments.insert(shop.name.clone(), shop);
         let id = state.replicas.keys().next().expect("there are two").to_string();
         for (text, kind) in [
+            ("shop", "deployment"),
             ("shop/api", "service"),
             ("shop/api/1", "replica"),
             (id.as_str(), "replica"),
@@ -194,6 +189,7 @@ mod tests {
             ("node_00000000", "node"),
         ] {
             let found = match anything(&state, text).unwrap_or_else(|e| panic!("{text}: {e}")) {
+                Found::Deployment(_) => "deployment",
                 Found::Service(_) => "service",
                 Found::Replica(_) => "replica",
                 Found::Node(_) => "node",

@@ -7,9 +7,11 @@ use crate::state::ClusterState;
 use crate::watch::Watch;
 use orlop_model::view::View;
 use orlop_model::{
-    DeploymentName, Desired, Generation, Outcome, Phase, Reason, Replica, Revision, ServiceName, ServiceRef,
-    ServiceState,
+    DeploymentName, Desired, Generation, Health, Millis, Outcome, Phase, Reason, Replica, ReplicaId, Revision,
+    ServiceName, ServiceRef, ServiceState, Timestamp,
 };
+use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 /// What is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +45,8 @@ pub struct Progress {
     pub services: Vec<ServiceProgress>,
     /// The sum of it.
     pub verdict: Verdict,
+    /// When to judge again although nothing changed.
+    pub again_at: Option<Timestamp>,
 }
 
 /// Whether to go on waiting.
@@ -58,6 +62,8 @@ pub enum Verdict {
         service: ServiceRef,
         /// Why.
         reason: Reason,
+        /// The replica that it was seen at.
+        replica: Option<ReplicaId>,
     },
     /// Somebody else changed what is wanted.
     Superseded(String),
@@ -84,8 +90,38 @@ impl ServiceProgress {
     }
 }
 
+/// A replica that failed so often in a row does not come up: some seven seconds have passed since the first time.
+pub const FAILURES_MAX: u32 = 5;
+/// A process without a health check counts when it has run for this long; most that end by themselves end sooner.
+const STAYS: Millis = Millis(1000);
+/// The same for one that had failed.
+const STAYS_AFTER_FAILURE: Millis = Millis(10_000);
+
+/// Since when each replica that runs has been seen to, by the watcher's clock: nodes' clocks may differ from it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen(BTreeMap<ReplicaId, (Timestamp, Timestamp)>);
+
+impl Seen {
+    /// Takes note of what runs.
+    pub fn look(&mut self, state: &ClusterState, now: Timestamp) {
+        self.0.retain(|id, _| state.replicas.contains_key(id));
+        for replica in state.replicas.values().filter(|r| r.is_ready()) {
+            let since = replica.status.since;
+            match self.0.get(&replica.id) {
+                Some((known, _)) if *known == since => {}
+                // Whichever clock says that it has run for longer.
+                _ => drop(self.0.insert(replica.id, (since, since.min(now)))),
+            }
+        }
+    }
+
+    fn since(&self, replica: &Replica) -> Timestamp {
+        self.0.get(&replica.id).map_or(replica.status.since, |(_, first)| *first)
+    }
+}
+
 /// Judges a state.
-pub fn judge(state: &ClusterState, goal: &Goal) -> Progress {
+pub fn judge(state: &ClusterState, goal: &Goal, seen: &Seen, now: Timestamp) -> Progress {
     let services: Vec<&ServiceState> = state
         .services
         .values()
@@ -93,6 +129,7 @@ pub fn judge(state: &ClusterState, goal: &Goal) -> Progress {
         .filter(|s| goal.service.as_ref().is_none_or(|name| s.name.service == *name))
         .collect();
     let progress: Vec<ServiceProgress> = services.iter().map(|s| progress_of(state, s)).collect();
+    let mut again_at = None;
     let verdict = match goal.end {
         _ if state.revision < goal.revision => Verdict::Waiting,
         End::Gone if services.is_empty() => Verdict::Done,
@@ -100,9 +137,15 @@ pub fn judge(state: &ClusterState, goal: &Goal) -> Progress {
             Some(service) => Verdict::Superseded(format!("{} was deployed again meanwhile", service.name)),
             None => Verdict::Waiting,
         },
-        End::Rolled { generation } => rolled(state, goal, generation, &services, &progress),
+        End::Rolled { generation } => match rolled(state, goal, generation, &services, &progress) {
+            Verdict::Done => {
+                again_at = services.iter().filter_map(|s| stays_at(state, s, seen)).max().filter(|at| *at > now);
+                if again_at.is_some() { Verdict::Waiting } else { Verdict::Done }
+            }
+            verdict => verdict,
+        },
     };
-    Progress { services: progress, verdict }
+    Progress { services: progress, verdict, again_at }
 }
 
 fn rolled(
@@ -119,8 +162,8 @@ fn rolled(
         return Verdict::Superseded(format!("{} was stopped meanwhile", goal.deployment));
     }
     for service in services.iter().filter(|s| s.stopping.is_none()) {
-        if let Some(reason) = hopeless(state, service) {
-            return Verdict::Failed { service: service.name.clone(), reason };
+        if let Some((reason, replica)) = hopeless(state, service) {
+            return Verdict::Failed { service: service.name.clone(), reason, replica };
         }
     }
     if progress.iter().all(ServiceProgress::is_done) && services.iter().all(|s| s.stopping.is_none()) {
@@ -131,24 +174,33 @@ fn rolled(
 }
 
 /// Why a service will not come up without somebody changing something.
-fn hopeless(state: &ClusterState, service: &ServiceState) -> Option<Reason> {
+fn hopeless(state: &ClusterState, service: &ServiceState) -> Option<(Reason, Option<ReplicaId>)> {
     if let Some(fault) = &service.status.dependency_fault
         && fault.failed
         && fault.generation == service.generation
     {
-        return Some(fault.reason.clone());
+        return Some((fault.reason.clone(), None));
     }
-    let failed = |r: &&Replica| {
-        r.generation == service.workload_generation
-            && r.desired == Desired::Run
-            && matches!(r.status.phase, Phase::Finished(Outcome::Failed | Outcome::Isolated))
+    let is_current = |r: &&Replica| r.generation == service.workload_generation && r.desired == Desired::Run;
+    let what = |r: &Replica| match r.status.phase {
+        Phase::Finished(Outcome::Failed | Outcome::Isolated) => Some(r.status.phase.word().to_owned()),
+        Phase::BackingOff(_) if r.status.failures >= FAILURES_MAX => {
+            Some(format!("failed {} times in a row", r.status.failures))
+        }
+        _ => None,
     };
-    let replica = state.replicas_of(&service.name).find(failed)?;
-    let what = replica.status.phase.word();
-    Some(match &replica.status.reason {
-        Some(reason) => Reason::new(&reason.code, format!("replica {} {what}: {reason}", replica.slot)),
-        None => Reason::new(what, format!("replica {} {what}", replica.slot)),
-    })
+    let mut current = state.replicas_of(&service.name).filter(is_current);
+    let (replica, what) = current.find_map(|r| what(r).map(|what| (r, what)))?;
+    let code = replica.status.reason.as_ref().map_or("failed", |reason| &reason.code);
+    let why = replica.status.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    Some((Reason::new(code, format!("replica {} {what}{why}", replica.slot)), Some(replica.id)))
+}
+
+/// When the youngest process of a service without a health check will have run for long enough to be believed.
+fn stays_at(state: &ClusterState, service: &ServiceState, seen: &Seen) -> Option<Timestamp> {
+    let own = state.replicas_of(&service.name).filter(|r| r.desired == Desired::Run);
+    let own = own.filter(|r| r.status.phase == Phase::Running(Health::Unchecked));
+    own.map(|r| seen.since(r) + if r.status.failures == 0 { STAYS } else { STAYS_AFTER_FAILURE }).max()
 }
 
 fn progress_of(state: &ClusterState, service: &ServiceState) -> ServiceProgress {
@@ -181,14 +233,30 @@ pub struct Rollout {
     watch: Watch,
     state: ClusterState,
     goal: Goal,
+    seen: Seen,
+    again_at: Option<Timestamp>,
 }
 
 impl Rollout {
-    /// The progress after the next change; the first call answers with what there is now. Cancel-safe.
+    /// The progress after the next change, or when time makes a difference; the first call answers with what there is
+    /// now. Cancel-safe.
     pub async fn next(&mut self) -> Result<Progress, Error> {
-        let changes = self.watch.next().await?;
-        self.state.apply(changes);
-        Ok(judge(&self.state, &self.goal))
+        let again_at = self.again_at;
+        let time = async {
+            match again_at {
+                Some(at) => tokio::time::sleep((at - now()).into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changes = self.watch.next() => self.state.apply(changes?),
+            () = time => {}
+        }
+        let now = now();
+        self.seen.look(&self.state, now);
+        let progress = judge(&self.state, &self.goal, &self.seen, now);
+        self.again_at = progress.again_at;
+        Ok(progress)
     }
 
     /// The state that was judged last.
@@ -197,11 +265,16 @@ impl Rollout {
     }
 }
 
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(Millis::from(since).0)
+}
+
 impl OperatorClient {
     /// Follows a goal until its [`Verdict`] is not [`Verdict::Waiting`] any more; the caller sets the deadline.
     pub fn follow(&self, goal: Goal) -> Rollout {
         let watch = self.watch(View::Operator(Some(goal.deployment.clone())));
-        Rollout { watch, state: ClusterState::default(), goal }
+        Rollout { watch, state: ClusterState::default(), goal, seen: Seen::default(), again_at: None }
     }
 }
 
@@ -209,9 +282,10 @@ impl OperatorClient {
 mod tests {
     use super::*;
     use crate::sample;
-    use orlop_model::{DependencyFault, Health, StopOrder, Timestamp};
+    use orlop_model::{DependencyFault, StopOrder};
 
     const READY: Phase = Phase::Running(Health::Healthy);
+    const NOW: Timestamp = Timestamp(1_100_000);
 
     fn goal(end: End) -> Goal {
         Goal { deployment: "shop".parse().expect("a name"), service: None, revision: Revision(5), end }
@@ -230,10 +304,10 @@ mod tests {
             sample::add_replica(&mut state, "shop/api", slot as u32, 0x10 + slot as u128, *phase);
         }
         change(&mut state);
-        let verdict = match judge(&state, goal).verdict {
+        let verdict = match judge(&state, goal, &Seen::default(), NOW).verdict {
             Verdict::Waiting => "waiting".to_owned(),
             Verdict::Done => "done".to_owned(),
-            Verdict::Failed { service, reason } => format!("{service} failed: {reason}"),
+            Verdict::Failed { service, reason, .. } => format!("{service} failed: {reason}"),
             Verdict::Superseded(why) => format!("superseded: {why}"),
         };
         assert_eq!(verdict, expected, "{phases:?}");
@@ -285,6 +359,54 @@ mod tests {
     }
 
     #[test]
+    fn a_replica_that_fails_again_and_again_ends_the_waiting() {
+        let failed = |times| {
+            move |s: &mut ClusterState| {
+                let status = &mut s.replicas.values_mut().next().expect("there is one").status;
+                status.failures = times;
+                status.reason = Some(Reason::new("exited", "its process exited with code 3"));
+            }
+        };
+        let waits = Phase::BackingOff(Timestamp(1_104_000));
+        check(&[waits, READY], failed(FAILURES_MAX - 1), &rolled(), "waiting");
+        let told = "shop/api failed: replica 0 failed 5 times in a row: its process exited with code 3";
+        check(&[waits, READY], failed(FAILURES_MAX), &rolled(), told);
+        // It is being tried for the sixth time; nobody knows how that ends.
+        check(&[Phase::Starting, READY], failed(FAILURES_MAX), &rolled(), "waiting");
+        let leaves = |s: &mut ClusterState| {
+            failed(FAILURES_MAX)(s);
+            s.replicas.values_mut().next().expect("there is one").desired = Desired::Stop(StopOrder::Graceful);
+        };
+        check(&[waits, READY], leaves, &rolled(), "waiting");
+    }
+
+    #[test]
+    fn a_process_without_a_health_check_must_stay_for_a_moment() {
+        let mut state = sample::state();
+        sample::add_service(&mut state, "shop/api", 1);
+        let id = sample::add_replica(&mut state, "shop/api", 0, 1, Phase::Running(Health::Unchecked));
+        let (at, after) =
+            (|millis: u64| Timestamp(1_000_000 + millis), |millis: u64| Some(Timestamp(1_000_000 + millis)));
+        let mut seen = Seen::default();
+        let mut look = |state: &ClusterState, now| {
+            seen.look(state, now);
+            let judged = judge(state, &rolled(), &seen, now);
+            (judged.verdict == Verdict::Done, judged.again_at)
+        };
+        assert_eq!(look(&state, at(300)), (false, after(1000)));
+        assert_eq!(look(&state, at(1000)), (true, None));
+        // Once it has failed, it must stay for longer.
+        state.replicas.get_mut(&id).expect("it is there").status.failures = 1;
+        assert_eq!(look(&state, at(1500)), (false, after(10_000)));
+        assert_eq!(look(&state, at(10_000)), (true, None));
+        // A node whose clock is an hour ahead is believed no sooner and no later.
+        let status = &mut state.replicas.get_mut(&id).expect("it is there").status;
+        (status.failures, status.since) = (0, at(3_600_000));
+        assert_eq!(look(&state, at(20_000)), (false, after(21_000)));
+        assert_eq!(look(&state, at(21_000)), (true, None));
+    }
+
+    #[test]
     fn a_stop_is_done_when_the_services_are_gone() {
         let stopping = |s: &mut ClusterState| service(s).stopping = Some(StopOrder::Graceful);
         check(&[Phase::Stopping], stopping, &goal(End::Gone), "waiting");
@@ -299,7 +421,7 @@ mod tests {
         let id = sample::add_replica(&mut state, "shop/api", 0, 1, Phase::BackingOff(Timestamp(0)));
         state.replicas.get_mut(&id).expect("just added").status.reason =
             Some(Reason::new("exited", "its process exited with code 1"));
-        let note = |state: &ClusterState| judge(state, &rolled()).services[0].note.clone();
+        let note = |state: &ClusterState| judge(state, &rolled(), &Seen::default(), NOW).services[0].note.clone();
         assert_eq!(note(&state).as_deref(), Some("replica 0 backing-off: its process exited with code 1"));
         service(&mut state).status.blocked.push(Reason::new("no_node_fits", "needs 8 cpu; alpha has 2 free"));
         assert_eq!(note(&state).as_deref(), Some("needs 8 cpu; alpha has 2 free"));

@@ -5,17 +5,46 @@
 use crate::state::ClusterState;
 use orlop_model::lifecycle::{Health, Outcome, Phase};
 use orlop_model::spec::{Check, HealthCheck, OnInitFailure, OnPanic};
-use orlop_model::{Desired, Event, Liveness, Millis, Reason, Replica, ServiceState, StopOrder, Timestamp};
+use orlop_model::{
+    DeploymentName, Desired, Event, Exit, Liveness, Millis, Reason, Replica, ServiceState, StopOrder, Timestamp,
+};
 
 /// A replica that nobody has begun with after this long deserves a word.
 const PENDING_LONG: Millis = Millis::from_secs(10);
+/// Lines of what happened lately.
+const HISTORY_MAX: usize = 5;
+
+/// Explains a deployment: each of its services that is not well, or that all are. `events` are those that concern it,
+/// oldest first.
+pub fn deployment(state: &ClusterState, name: &DeploymentName, events: &[Event], now: Timestamp) -> Vec<String> {
+    let own: Vec<&ServiceState> = state.services.values().filter(|s| s.name.deployment == *name).collect();
+    let of = |service: &ServiceState| -> Vec<Event> {
+        let concerns = |e: &&Event| e.subject.service.as_ref() == Some(&service.name.service);
+        events.iter().filter(concerns).cloned().collect()
+    };
+    let unwell = |service: &&ServiceState| {
+        service.stopping.is_some()
+            || ready(state, service) < service.replicas as usize
+            || !service.status.blocked.is_empty()
+    };
+    let lines: Vec<String> =
+        own.iter().copied().filter(unwell).flat_map(|s| self::service(state, s, &of(s), now)).collect();
+    match (lines.is_empty(), own.len()) {
+        (false, _) => lines,
+        (true, 1) => vec![format!("{name} is well: its service is ready.")],
+        (true, count) => vec![format!("{name} is well: all of its {count} services are ready.")],
+    }
+}
+
+/// How many replicas of the present generation are ready.
+fn ready(state: &ClusterState, service: &ServiceState) -> usize {
+    state.replicas_of(&service.name).filter(|r| r.generation == service.workload_generation && r.is_ready()).count()
+}
 
 /// Explains a service and each of its replicas that is not well. `events` are those that concern it, oldest first.
 pub fn service(state: &ClusterState, service: &ServiceState, events: &[Event], now: Timestamp) -> Vec<String> {
     let replicas: Vec<&Replica> = state.replicas_of(&service.name).collect();
-    let current = |r: &&&Replica| r.generation == service.workload_generation;
-    let ready = replicas.iter().filter(current).filter(|r| r.is_ready()).count();
-    let mut lines = vec![headline(service, ready)];
+    let mut lines = vec![headline(service, ready(state, service))];
     for reason in &service.status.blocked {
         lines.push(format!("Held back: {}", with_remedy(&sentence(&reason.message), reason)));
     }
@@ -40,9 +69,12 @@ pub fn service(state: &ClusterState, service: &ServiceState, events: &[Event], n
             lines.push(format!("replica {}: {line}", replica.slot));
         }
     }
+    let fault = service.status.dependency_fault.iter().map(|fault| &fault.reason);
+    let reasons = replicas.iter().filter_map(|replica| replica.status.reason.as_ref());
+    let told: Vec<&Reason> = service.status.blocked.iter().chain(fault).chain(reasons).collect();
     // What still holds was said above.
     let over = |event: &&Event| !service.faults.iter().any(|fault| fault.reason == event.reason);
-    lines.extend(history(events.iter().filter(over), now));
+    lines.extend(history(events.iter().filter(over), &told, now));
     lines
 }
 
@@ -50,7 +82,8 @@ pub fn service(state: &ClusterState, service: &ServiceState, events: &[Event], n
 pub fn replica(state: &ClusterState, replica: &Replica, events: &[Event], now: Timestamp) -> Vec<String> {
     let service = state.services.get(&replica.service);
     let mut lines = facts(state, service, replica, now);
-    lines.extend(history(events.iter(), now));
+    let told: Vec<&Reason> = replica.status.reason.iter().collect();
+    lines.extend(history(events.iter(), &told, now));
     lines
 }
 
@@ -89,7 +122,7 @@ fn facts(state: &ClusterState, service: Option<&ServiceState>, replica: &Replica
         lines.push(format!("Reason: {}", with_remedy(&sentence(&reason.message), reason)));
     }
     if let Some(exit) = &status.last_exit
-        && status.reason.as_ref().is_none_or(|reason| !reason.message.contains(&exit.to_string()))
+        && status.reason.as_ref().is_none_or(|reason| !tells(reason, exit))
     {
         // "killed by the kernel" is passive where the other ways to end are not.
         let was = if exit.out_of_memory { "was last" } else { "last" };
@@ -171,7 +204,11 @@ fn phase_line(state: &ClusterState, service: Option<&ServiceState>, replica: &Re
                 Some(OnInitFailure::Restart) => "errors.on_init_failure: restart",
                 _ => "the wait grows with every failure",
             };
-            format!("It failed {since} ago and {wait} ({policy}).")
+            let times = match status.failures {
+                0 | 1 => String::new(),
+                times => format!(", {times} times in a row,"),
+            };
+            format!("It failed {since} ago{times} and {wait} ({policy}).")
         }
         Phase::Stopping => {
             let how = match (replica.desired, workload) {
@@ -183,11 +220,11 @@ fn phase_line(state: &ClusterState, service: Option<&ServiceState>, replica: &Re
         }
         Phase::Finished(Outcome::Stopped) => format!("It was stopped {since} ago, as asked."),
         Phase::Finished(Outcome::Failed) => format!(
-            "It failed for good {since} ago, and nothing is started in its place until a deploy changes {}.",
-            replica.service
+            "It failed for good {since} ago, and nothing is started in its place until {} is deployed again (the same file will do).",
+            replica.service.deployment
         ),
         Phase::Finished(Outcome::Isolated) => format!(
-            "It failed {since} ago and was taken aside (errors.on_panic: isolate): nothing of it runs; its files, logs and network stay for a look until it is replaced or stopped."
+            "It failed {since} ago and was taken aside (errors.on_panic: isolate): nothing of it runs; its files, logs and network stay for a look until it is deployed again or stopped."
         ),
         Phase::Finished(Outcome::Lost) => format!("It was lost with its node {node} {since} ago."),
     }
@@ -227,33 +264,72 @@ fn has_output(replica: &Replica) -> bool {
         || matches!(replica.status.phase, Phase::Initializing | Phase::Starting | Phase::Running(_))
 }
 
-/// What happened lately: the newest five events, newest first.
-fn history<'a>(events: impl DoubleEndedIterator<Item = &'a Event>, now: Timestamp) -> Vec<String> {
-    let line = |e: &Event| format!("{} ago: {}", age(now, e.at), sentence(&e.reason.message));
-    events.rev().take(5).map(line).collect()
+/// Does the reason say how the process ended?
+fn tells(reason: &Reason, exit: &Exit) -> bool {
+    let by_code =
+        ["out_of_memory", "not_a_program", "interpreter_missing", "permission_denied"].contains(&reason.code.as_str());
+    by_code || reason.message.contains(&exit.to_string())
+}
+
+/// What happened lately, the newest first. What happened again and again is one line, and a reason that is told above
+/// is not told again.
+fn history<'a>(events: impl DoubleEndedIterator<Item = &'a Event>, told: &[&Reason], now: Timestamp) -> Vec<String> {
+    let mut lines: Vec<(String, Timestamp, Timestamp, usize)> = Vec::new();
+    for event in events.rev() {
+        let text = event.reason.message.split("; tries again in").next().unwrap_or_default();
+        match lines.iter_mut().find(|(known, ..)| known == text) {
+            Some((_, _, first, times)) => (*first, *times) = (event.at, *times + 1),
+            None => lines.push((text.to_owned(), event.at, event.at, 1)),
+        }
+    }
+    let told = |text: &str| told.iter().find(|reason| text.contains(reason.message.trim_end_matches('.')));
+    let line = |(text, newest, first, times): (String, Timestamp, Timestamp, usize)| {
+        let text = match told(&text) {
+            Some(_) if times == 1 => return None,
+            Some(reason) => text.replace(reason.message.trim_end_matches('.'), "the same"),
+            None => text,
+        };
+        let again = if times == 1 { String::new() } else { format!(" ({times} times since {} ago)", age(now, first)) };
+        Some(format!("{} ago: {}", age(now, newest), sentence(&format!("{text}{again}"))))
+    };
+    lines.into_iter().filter_map(line).take(HISTORY_MAX).collect()
 }
 
 /// Adds what to do, where the code tells and the message does not.
 fn with_remedy(message: &str, reason: &Reason) -> String {
     let remedy = match reason.code.as_str() {
-        "image_not_found" => "Check image.name; or send the image to the nodes with `orlopctl image import FILE`.",
+        "image_not_found" => {
+            "Send it to the nodes with `orlopctl image import FILE`, push it, or correct `image.name`."
+        }
         "image_unauthorized" => "Check the credentials in the agent's docker/config.json.",
         "image_invalid" => "Push the image again: what the registry sent is not what its digest says.",
         "image_unavailable" => {
             "Check that the registry runs and that the node reaches it; it is tried again by itself."
         }
-        "no_command" => "The image names no command: set `command` in the service.",
-        "command_not_found" => "Check `command` and `args`: the image has no such program.",
-        "unknown_user" => "Check `user`: the image's /etc/passwd or /etc/group does not have it.",
-        "env_missing" => "Set the variable in the environment of the node's agent and restart the agent.",
-        "mount_invalid" => "Check `volumes`: a bind mount's path must exist on the node.",
+        "no_command" => "Set `command` in the service.",
+        "command_not_found" => "Correct `command`; a name without / is looked for in the PATH of the container.",
+        "permission_denied" => {
+            "Make the program's file executable in the image (chmod 755), for `user` too, or correct `command`."
+        }
+        "not_a_program" => {
+            "Build the image for this machine's architecture, or begin the script with #! and its interpreter."
+        }
+        "interpreter_missing" => {
+            "Put it into the image (a script's first line names it, and so does a dynamically linked program), or mend the line."
+        }
+        "unknown_user" => "Correct `user`, or give numbers (\"1000:1000\"), which the image need not know.",
+        "env_missing" => {
+            "Set it where the agent is started (`orlopctl dev`, on one machine) and start that again, or correct `env`."
+        }
+        "mount_invalid" => "Correct `volumes`, or make what is missing on the node.",
+        "working_dir_invalid" => "Correct `working_dir`.",
         "disk_full" => "Make room on the node; it is tried again by itself.",
         "runtime_unavailable" => "Is containerd running on the node? It is tried again by itself.",
-        "out_of_memory" => "Give it more with resources.memory, or find out what needs so much.",
+        "out_of_memory" => "Raise `resources.memory`, or find out what needs so much.",
         "exited" => "A service's process is meant to stay; its output says why it ended.",
         "unhealthy" => "Check that it listens where `health.check` looks.",
         "no_node_fits" => "Ask for less with `resources`, scale something down, or add a node.",
-        "dependency_timeout" => "Look at what it waited for, then deploy a change or raise `depends.timeout`.",
+        "dependency_timeout" => "Look at what it waited for, then deploy again, or raise `depends.timeout`.",
         "rollout_halted" => "Mend the new version and deploy it, or deploy the old one again.",
         _ => return message.to_owned(),
     };

@@ -11,7 +11,8 @@ pub struct ServiceChange {
     pub service: ServiceName,
     /// What happens to it.
     pub kind: ChangeKind,
-    /// For [`ChangeKind::Replaced`] and [`ChangeKind::Updated`]: the fields that differ, as `image.name: a → b`.
+    /// For [`ChangeKind::Replaced`] and [`ChangeKind::Updated`]: the fields that differ, as `image.name: a → b`. For what is
+    /// tried again: what had failed.
     pub fields: Vec<String>,
 }
 
@@ -28,6 +29,8 @@ pub enum ChangeKind {
     Replaced,
     /// Only what touches no container differs.
     Updated,
+    /// Nothing differs, and what of it had failed is tried again.
+    Retried,
 }
 
 impl ServiceChange {

@@ -15,6 +15,7 @@ pub mod plan;
 pub mod quantity;
 pub mod route;
 pub mod service;
+pub mod similar;
 pub mod spec;
 pub mod time;
 pub mod view;

@@ -130,7 +130,7 @@ pub struct Exit {
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.code {
-            _ if self.out_of_memory => write!(f, "killed by the kernel: it used more memory than its limit"),
+            _ if self.out_of_memory => write!(f, "killed by the kernel for lack of memory"),
             code @ 129..=192 => write!(f, "ended by signal {}", code - 128),
             code => write!(f, "exited with code {code}"),
         }
@@ -169,6 +169,9 @@ pub struct ReplicaStatus {
     pub since: Timestamp,
     /// How often its process was started again after the first start.
     pub restarts: u32,
+    /// How often in a row it had failed when it failed last: to get ready for a start, to start, or to stay. Counted
+    /// anew after a calm time; 0 for one that never failed.
+    pub failures: u32,
     /// Its address on the overlay, once it has one.
     pub address: Option<Ipv4Addr>,
     /// Why it is in this phase, where that needs a word.
@@ -186,6 +189,7 @@ impl ReplicaStatus {
             phase: Phase::Pending,
             since: now,
             restarts: 0,
+            failures: 0,
             address: None,
             reason: None,
             last_exit: None,

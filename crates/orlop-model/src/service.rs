@@ -22,7 +22,7 @@ pub struct ServiceState {
     pub spec: Arc<Service>,
     /// How many replicas are wanted now: from the spec, or from `orlopctl scale`. 0 when stopped.
     pub replicas: u32,
-    /// When `generation` was set; dependency timeouts count from it.
+    /// When `generation` was set, or what had failed was last tried again; dependency timeouts count from it.
     pub changed_at: Timestamp,
     /// The service is being removed: every replica stops, then the service is forgotten.
     pub stopping: Option<crate::lifecycle::StopOrder>,

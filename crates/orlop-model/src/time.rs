@@ -44,7 +44,10 @@ impl From<Duration> for Millis {
 impl std::fmt::Display for Millis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         const UNITS: [(u64, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
-        match UNITS.iter().find(|(unit, _)| self.0 != 0 && self.0.is_multiple_of(*unit)) {
+        if self.0 == 0 {
+            return f.write_str("0s");
+        }
+        match UNITS.iter().find(|(unit, _)| self.0.is_multiple_of(*unit)) {
             Some((unit, suffix)) => write!(f, "{}{suffix}", self.0 / unit),
             None => write!(f, "{}ms", self.0),
         }

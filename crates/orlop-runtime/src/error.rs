@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Why a call of a [`ContainerRuntime`](crate::ContainerRuntime) failed. The message is a whole sentence for an
-/// operator, with what to do where that is known.
+/// operator: what is, not what to do, which `orlopctl why` adds by the [code](RuntimeError::code).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuntimeError {
     /// The registry, or the node under `pull_policy: never`, does not have the image.
@@ -39,7 +39,7 @@ pub enum RuntimeError {
         detail: String,
     },
     /// Neither the image nor the spec say what to run.
-    #[error("image {image} has neither ENTRYPOINT nor CMD: set `command` in the spec")]
+    #[error("image {image} has neither ENTRYPOINT nor CMD, and the service has no command")]
     NoCommand {
         /// The image.
         image: String,
@@ -61,21 +61,29 @@ pub enum RuntimeError {
         detail: String,
     },
     /// The program may not be executed, or a file may not be used.
-    #[error("permission denied: {detail}")]
+    #[error("{detail}")]
     PermissionDenied {
         /// What, and by whom.
         detail: String,
     },
     /// A mount's source does not exist, or something else that the spec names is not there on this node.
-    #[error("mount {target} is impossible: {detail}")]
+    #[error("volume {target} cannot be mounted: {detail}")]
     MountInvalid {
         /// The path in the container.
         target: String,
         /// What is wrong.
         detail: String,
     },
+    /// The working directory is not one.
+    #[error("the working directory {path} cannot be used: {detail}")]
+    WorkingDirInvalid {
+        /// The path in the container.
+        path: String,
+        /// What is wrong.
+        detail: String,
+    },
     /// The node's disk is full.
-    #[error("the node's disk is full: {detail}; free some space, then try again")]
+    #[error("the node's disk is full: {detail}")]
     DiskFull {
         /// What could not be written.
         detail: String,
@@ -127,6 +135,7 @@ impl RuntimeError {
             RuntimeError::UnknownUser { .. } => "unknown_user",
             RuntimeError::PermissionDenied { .. } => "permission_denied",
             RuntimeError::MountInvalid { .. } => "mount_invalid",
+            RuntimeError::WorkingDirInvalid { .. } => "working_dir_invalid",
             RuntimeError::DiskFull { .. } => "disk_full",
             RuntimeError::Unavailable { .. } => "runtime_unavailable",
             RuntimeError::NotFound { .. } => "container_not_found",
@@ -144,6 +153,7 @@ impl RuntimeError {
                 | RuntimeError::CommandNotFound { .. }
                 | RuntimeError::UnknownUser { .. }
                 | RuntimeError::PermissionDenied { .. }
+                | RuntimeError::WorkingDirInvalid { .. }
         )
     }
 

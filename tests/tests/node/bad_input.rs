@@ -20,6 +20,33 @@ fn what_cannot_run_says_why_and_its_neighbour_does_not_notice() {
             "localhost/busybox:1",
             "    command: [\"/bin/sleep\", \"1000\"]\n    volumes: [ { type: bind, source: /no/such/path, target: /x } ]\n",
         )));
+    // Programs that the kernel refuses are told apart from programs that fail.
+    let programs = testbed.path("programs");
+    std::fs::create_dir(&programs).expect("a folder");
+    for (name, text, mode) in [
+        ("garbage", "\x7f not a program", 0o755),
+        ("script", "#!/no/such/shell\n", 0o755),
+        ("plain", "#!/bin/sh\n", 0o644),
+    ] {
+        use std::os::unix::fs::PermissionsExt;
+        let path = programs.join(name);
+        std::fs::write(&path, text).expect("a file");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("its mode");
+    }
+    let bound = format!("    volumes: [ {{ type: bind, source: {}, target: /srv }} ]\n", programs.display());
+    let program = |name: &str| image(name, "localhost/busybox:1", &format!("    command: [\"/srv/{name}\"]\n{bound}"));
+    let sleeps = "    command: [\"/bin/sleep\", \"1000\"]\n";
+    let spec = spec
+        + &program("garbage")
+        + &program("script")
+        + &program("plain")
+        + &image("elsewhere", "localhost/busybox:1", &format!("{sleeps}    working_dir: /etc/passwd\n"))
+        + &image(
+            "covered",
+            "localhost/busybox:1",
+            &format!("{sleeps}    volumes: [ {{ type: named, name: data, target: /etc/passwd }} ]\n"),
+        )
+        + "  near:\n    rtype: service\n    image: { name: \"localhost/busybox:2\" }\n";
     testbed.import(&[TestImage::Mute]);
     testbed.deploy(&spec, &[]);
     wait_for_phase(&testbed, "app/calm", &["running"]);
@@ -30,7 +57,22 @@ fn what_cannot_run_says_why_and_its_neighbour_does_not_notice() {
     wait_for_why(&testbed, "app/nobody", &["nosuchuser"]);
     wait_for_why(&testbed, "app/mute", &["command"]);
     wait_for_why(&testbed, "app/unbound", &["/no/such/path"]);
-    for service in ["absent", "wrong", "nobody", "mute", "unbound"] {
+    wait_for_why(&testbed, "app/garbage", &["/srv/garbage cannot be executed", "architecture"]);
+    wait_for_why(&testbed, "app/script", &["/srv/script cannot be executed: the interpreter", "Put it into the image"]);
+    wait_for_why(&testbed, "app/plain", &["/srv/plain cannot be executed", "chmod"]);
+    wait_for_why(&testbed, "app/elsewhere", &["/etc/passwd cannot be used: a file is there", "Correct `working_dir`"]);
+    wait_for_why(&testbed, "app/covered", &["/etc/passwd cannot be mounted: the image has a file there"]);
+    wait_for_why(&testbed, "app/near", &["the node has localhost/busybox:1", "orlopctl image import"]);
+    // A sentence is told once.
+    for service in ["absent", "near", "script", "mute"] {
+        let why = testbed.ctl_ok(&["why", &format!("app/{service}")]);
+        let mut told: Vec<&str> = why.split_inclusive(['.', ':']).map(str::trim).filter(|s| s.len() > 30).collect();
+        let all = told.len();
+        told.sort_unstable();
+        told.dedup();
+        assert_eq!(told.len(), all, "{why}");
+    }
+    for service in ["absent", "wrong", "nobody", "mute", "unbound", "plain", "elsewhere", "covered", "near"] {
         let described = testbed.ctl_ok(&["describe", &format!("app/{service}")]);
         assert!(!described.contains("running"), "{described}");
         assert_eq!(pids(&testbed, &format!("app/{service}")).len(), 0);

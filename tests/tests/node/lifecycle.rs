@@ -222,5 +222,29 @@ fn a_container_over_its_memory_limit_is_killed_and_why_says_memory() {
     let testbed = testbed(Options::default());
     testbed
         .deploy(&app(&shell("hungry", "x=a; while true; do x=$x$x; done", "    resources: { memory: 16Mi }\n")), &[]);
-    wait_for_why(&testbed, "app/hungry", &["memory"]);
+    wait_for_why(&testbed, "app/hungry", &["used more memory than its limit of 16Mi", "Raise `resources.memory`"]);
+}
+
+#[test]
+fn waiting_for_a_crash_loop_ends_with_its_reason_and_the_same_file_tries_again() {
+    let testbed = testbed(Options::default());
+    // Without a health check it is ready each time, for a moment.
+    let spec = app(&shell("crash", "echo attempt; sleep 0.3; exit 3", ""));
+    let file = testbed.spec_file(&spec);
+    let deploy = ["deploy", "-f", file.to_str().expect("a plain path"), "--wait", "--timeout", "60s"];
+    let ended = testbed.ctl(&deploy);
+    assert_eq!(ended.code, 8, "{ended:?}");
+    for words in ["failed 5 times in a row: its process exited with code 3", "the last lines of its log:\n  attempt\n"]
+    {
+        assert!(ended.stderr.contains(words), "{words} is not in {}", ended.stderr);
+    }
+    let before = replicas(&testbed, "app/crash")[0]["id"].clone();
+    let again = testbed.ctl(&deploy[..3]);
+    assert!(again.stdout.contains("tried again: replica 0"), "{again:?}");
+    wait_for(
+        "another replica to be tried",
+        PATIENCE,
+        || replicas(&testbed, "app/crash").iter().any(|r| r["id"] != before).then_some(()),
+        || explain(&testbed, "app/crash"),
+    );
 }

@@ -8,7 +8,7 @@ use crate::output::{ChangeOut, DeployOut, PlanOut, StepOut};
 use crate::render;
 use orlop_client::rollout::{End, Goal};
 use orlop_model::spec::Deployment;
-use orlop_model::{ChangeKind, Generation};
+use orlop_model::{ChangeKind, Generation, ServiceChange};
 
 /// Makes a deployment what the file says.
 pub(crate) async fn deploy(context: &Context, args: DeployArgs) -> Result<(), Failure> {
@@ -27,6 +27,14 @@ pub(crate) async fn deploy(context: &Context, args: DeployArgs) -> Result<(), Fa
         let name = &deployment.name;
         if deployed.changes.iter().all(|change| change.kind == ChangeKind::Unchanged) {
             return format!("{name} is as the file says already (generation {}).\n", deployed.generation);
+        }
+        let stays = |change: &ServiceChange| matches!(change.kind, ChangeKind::Unchanged | ChangeKind::Retried);
+        if deployed.changes.iter().all(stays) {
+            return format!(
+                "{name} is as the file says already (generation {}); what had failed is tried again:\n{}",
+                deployed.generation,
+                render::changes(&deployed.changes)
+            );
         }
         let next = if args.wait.wait { "" } else { "Follow it with `orlopctl status -w`.\n" };
         format!("{name} is at generation {}:\n{}{next}", deployed.generation, render::changes(&deployed.changes))

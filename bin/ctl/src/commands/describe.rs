@@ -3,7 +3,8 @@
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{
-    DescribeNodeOut, DescribeReplicaOut, DescribeServiceOut, EventOut, NodeOut, ReplicaOut, ServiceOut, WhyOut,
+    DeploymentOut, DescribeDeploymentOut, DescribeNodeOut, DescribeReplicaOut, DescribeServiceOut, EventOut, NodeOut,
+    ReplicaOut, ServiceOut, WhyOut, replicas,
 };
 use crate::render;
 use orlop_client::find::{self, Found};
@@ -21,6 +22,18 @@ pub(crate) async fn describe(context: &Context, name: &str) -> Result<(), Failur
     let listed = || events.iter().map(EventOut::of).collect();
     let now = context.now();
     match found {
+        Found::Deployment(deployment) => {
+            let own = client.state(Some(&deployment.name)).await?;
+            context.print(
+                || render::describe_deployment(&own, deployment, &events, now),
+                DescribeDeploymentOut {
+                    deployment: DeploymentOut::of(deployment),
+                    services: own.services.values().map(|s| ServiceOut::of(&own, s)).collect(),
+                    replicas: replicas(&own),
+                    events: listed(),
+                },
+            )
+        }
         Found::Service(service) => context.print(
             || render::describe_service(&state, service, &events, now),
             DescribeServiceOut {
@@ -57,13 +70,16 @@ pub(crate) async fn why(context: &Context, name: &str) -> Result<(), Failure> {
     let (events, _) = client.events(&subject(&found), EVENTS).await?;
     let now = context.now();
     let (name, explanation) = match found {
+        Found::Deployment(deployment) => {
+            (deployment.name.to_string(), why::deployment(&state, &deployment.name, &events, now))
+        }
         Found::Service(service) => (service.name.to_string(), why::service(&state, service, &events, now)),
         Found::Replica(replica) => {
             (format!("{}/{}", replica.service, replica.slot), why::replica(&state, replica, &events, now))
         }
         Found::Node(node) => {
             return Err(Failure::usage(format!(
-                "why explains services and replicas; for the node see `orlopctl describe {}`",
+                "why explains deployments, services and replicas; for the node see `orlopctl describe {}`",
                 node.name
             )));
         }
@@ -76,6 +92,7 @@ pub(crate) async fn why(context: &Context, name: &str) -> Result<(), Failure> {
 
 fn subject(found: &Found) -> Subject {
     match found {
+        Found::Deployment(deployment) => Subject { deployment: Some(deployment.name.clone()), ..Subject::default() },
         Found::Service(ServiceState { name, .. }) => Subject {
             deployment: Some(name.deployment.clone()),
             service: Some(name.service.clone()),

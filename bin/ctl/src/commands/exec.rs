@@ -46,6 +46,10 @@ fn target<'a>(state: &'a ClusterState, name: &str) -> Result<&'a Replica, Failur
                 Failure::new(FAILED, format!("{name} has no replica that runs; see `orlopctl why {name}`"))
             })
         }
+        Found::Deployment(deployment) => Err(Failure::usage(format!(
+            "{} is a deployment: name one of its services (see `orlopctl describe {}`)",
+            deployment.name, deployment.name
+        ))),
         Found::Node(node) => Err(Failure::usage(format!("{} is a node: exec runs commands in replicas", node.name))),
     }
 }

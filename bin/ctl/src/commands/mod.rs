@@ -13,15 +13,31 @@ mod status;
 mod stop;
 mod wait;
 
-use crate::args::{Cli, Command, ImageCommand, NodeCommand, SpecCommand};
-use crate::context::Context;
+use crate::args::{Command, ImageCommand, NodeCommand, SpecCommand};
+use crate::context::{Context, reader_gone};
 use crate::failure::{Failure, OK};
 
 /// Runs the command; gives the exit code.
-pub(crate) async fn run(cli: Cli) -> Result<u8, Failure> {
-    let context = Context::new(&cli);
-    let context = &context;
-    match cli.command {
+pub(crate) async fn run(context: &Context, command: Command) -> Result<u8, Failure> {
+    // These go on until they are stopped; without a reader nobody else would do that before there is more to print.
+    let goes_on = match &command {
+        Command::Status(args) | Command::Ps(args) => args.watch,
+        Command::Logs(args) => args.follow,
+        Command::Events(args) => args.watch,
+        _ => false,
+    };
+    if !goes_on {
+        return answer(context, command).await;
+    }
+    tokio::select! {
+        biased;
+        ended = answer(context, command) => ended,
+        () = reader_gone() => Ok(OK),
+    }
+}
+
+async fn answer(context: &Context, command: Command) -> Result<u8, Failure> {
+    match command {
         Command::Deploy(args) => deploy::deploy(context, args).await?,
         Command::Plan(args) => deploy::plan(context, &args).await?,
         Command::Validate(args) => spec::validate(context, &args)?,
@@ -39,8 +55,6 @@ pub(crate) async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Image(ImageCommand::Import(args)) => image::import(context, args).await?,
         Command::Image(ImageCommand::Ls) => image::ls(context).await?,
         Command::Image(ImageCommand::Pack(args)) => image::pack(context, args)?,
-        // It never comes here: see main.
-        Command::Dev(_) => {}
         Command::Completions { shell } => help::completions(shell)?,
         Command::Help { topic } => help::help(&topic)?,
     }

@@ -3,12 +3,20 @@
 //! Progress goes to standard error, so that `-o json` stays one document.
 
 use crate::context::Context;
-use crate::failure::{CONFLICT, FAILED, Failure, TIMED_OUT};
+use crate::failure::{CONFLICT, Failure, NOT_UP, TIMED_OUT};
 use crate::{render, terminal};
-use orlop_client::OperatorClient;
 use orlop_client::rollout::{End, Goal, Verdict};
-use orlop_model::Millis;
+use orlop_client::{ClusterState, Error, LogQuery, OperatorClient, why};
+use orlop_model::{Millis, Replica, Subject};
 use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+/// How long it may take to say more about a failure.
+const EXPLAIN: Duration = Duration::from_secs(5);
+/// Events that an explanation looks at.
+const EVENTS: u32 = 20;
+/// Lines of the log that are shown.
+const LINES: u32 = 10;
 
 /// Waits until the goal is reached; fails at once when it will not be, and when the time is over.
 pub(crate) async fn wait(
@@ -50,9 +58,13 @@ pub(crate) async fn wait(
                 note(&format!("{whole} {done} after {took}."));
                 return Ok(());
             }
-            Verdict::Failed { service, reason } => {
+            Verdict::Failed { service, reason, replica } => {
+                if let Some(replica) = replica.and_then(|id| rollout.state().replicas.get(&id)) {
+                    // A courtesy, too: the verdict stands without it.
+                    let _ = tokio::time::timeout(EXPLAIN, explain(context, client, rollout.state(), replica)).await;
+                }
                 let message = format!("{service} will not become ready: {reason}; see `orlopctl why {service}`");
-                return Err(Failure::new(FAILED, message));
+                return Err(Failure::new(NOT_UP, message));
             }
             Verdict::Superseded(why) => {
                 return Err(Failure::new(
@@ -62,6 +74,37 @@ pub(crate) async fn wait(
             }
         }
     }
+}
+
+/// Says why a replica is as it is, and what it wrote last.
+async fn explain(
+    context: &Context,
+    client: &OperatorClient,
+    state: &ClusterState,
+    replica: &Replica,
+) -> Result<(), Error> {
+    let subject = Subject { replica: Some(replica.id), ..Subject::default() };
+    let (events, _) = client.events(&subject, EVENTS).await?;
+    note(&format!("why {}/{}:", replica.service, replica.slot));
+    for line in why::replica(state, replica, &events, context.now()) {
+        note(&format!("  {}", render::plain(&line)));
+    }
+    let query = LogQuery {
+        service: replica.service.clone(),
+        replica: Some(replica.id),
+        follow: false,
+        since: None,
+        tail: Some(LINES),
+    };
+    let mut lines = client.logs(&query).await?;
+    let mut first = true;
+    while let Some(line) = lines.next().await? {
+        if std::mem::take(&mut first) {
+            note("the last lines of its log:");
+        }
+        note(&format!("  {}", render::plain(&String::from_utf8_lossy(&line.text))));
+    }
+    Ok(())
 }
 
 fn timed_out(whole: &str, done: &str, timeout: Millis, last: Option<&orlop_client::rollout::Progress>) -> String {

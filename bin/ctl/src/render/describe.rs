@@ -1,13 +1,43 @@
 //! Everything that is known of one thing.
 
-use super::status::{event_line, replica_table, size};
+use super::status::{event_line, replica_table, replicas, services, size};
 use super::table::fields;
 use crate::output::{NodeOut, ReplicaOut, ServiceOut};
 use orlop_client::ClusterState;
 use orlop_client::why::age;
 use orlop_model::lifecycle::Phase;
 use orlop_model::spec::{Check, Condition, EnvValue, Protocol, Scale, VolumeSource};
-use orlop_model::{Event, Liveness, Node, Replica, ServiceState, Timestamp};
+use orlop_model::{DeploymentState, Event, Liveness, Node, Replica, ServiceState, Timestamp};
+
+/// A deployment; `state` holds nothing of others.
+pub(crate) fn describe_deployment(
+    state: &ClusterState,
+    deployment: &DeploymentState,
+    events: &[Event],
+    now: Timestamp,
+) -> String {
+    let is_ready = |service: &&ServiceState| {
+        let out = ServiceOut::of(state, service);
+        out.replicas_ready >= out.replicas_wanted
+    };
+    let ready = state.services.values().filter(is_ready).count();
+    let mut text = fields(&[
+        ("Deployment", Some(deployment.name.to_string())),
+        ("Generation", Some(deployment.generation.to_string())),
+        ("Changed", Some(format!("{} ago", age(now, deployment.changed_at)))),
+        ("Stopping", deployment.stopping.then(|| "yes".to_owned())),
+        ("Services", Some(format!("{}, {ready} of them ready", state.services.len()))),
+    ]);
+    if !state.services.is_empty() {
+        text.push('\n');
+        text.push_str(&services(state, now));
+    }
+    if !state.replicas.is_empty() {
+        text.push('\n');
+        text.push_str(&replicas(state, now));
+    }
+    with_events(text, state, events)
+}
 
 /// A service.
 pub(crate) fn describe_service(

@@ -8,7 +8,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use describe::{describe_node, describe_replica, describe_service};
+pub(crate) use describe::{describe_deployment, describe_node, describe_replica, describe_service};
 pub(crate) use plan::{changes, plan};
 pub(crate) use progress::{Progress, summary};
 pub(crate) use status::{event_line, events, images, nodes, replicas, size, status, writes_refused};

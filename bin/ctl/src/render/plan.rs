@@ -33,6 +33,7 @@ pub(crate) fn changes(changes: &[ServiceChange]) -> String {
             ChangeKind::Removed => ('-', "removed: its replicas are stopped"),
             ChangeKind::Replaced => ('~', "changed: its replicas are replaced"),
             ChangeKind::Updated => ('~', "changed: its replicas run on"),
+            ChangeKind::Retried => ('!', "unchanged, but for what had failed"),
         };
         text.push_str(&format!("  {mark} {:<width$}  {words}\n", change.service.as_str()));
         for field in &change.fields {

@@ -53,7 +53,7 @@ pub(crate) fn writes_refused(state: &ClusterState) -> String {
     state.writes_refused.iter().map(|why| format!("Control plane: {}\n", plain(why))).collect()
 }
 
-fn services(state: &ClusterState, now: Timestamp) -> String {
+pub(super) fn services(state: &ClusterState, now: Timestamp) -> String {
     let rows: Vec<Vec<String>> = state
         .services
         .values()

@@ -167,6 +167,13 @@ fn a_troubled_cluster_is_pictured_for_people_and_for_programs() {
     let crashing = state.replicas.values().nth(1).expect("there are three");
     check("status.txt", &status(&state, NOW));
     check("nodes.txt", &nodes(&state, NOW));
+    let shop = DeploymentState {
+        name: "shop".parse().expect("a name"),
+        generation: Generation(2),
+        changed_at: THEN,
+        stopping: false,
+    };
+    check("describe-deployment.txt", &describe_deployment(&state, &shop, &[event()], NOW));
     check("describe-service.txt", &describe_service(&state, api, &[event()], NOW));
     check("describe-replica.txt", &describe_replica(&state, crashing, &[event()], NOW));
     check("describe-node.txt", &describe_node(&state, &state.nodes[&BETA], &[], NOW));

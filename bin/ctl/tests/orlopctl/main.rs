@@ -59,7 +59,7 @@ async fn a_deployment_lives_from_deploy_to_stop() {
 async fn waiting_ends_at_once_when_a_replica_failed_for_good() {
     let world = World::whole().await;
     let file = world.spec(&[("api", "broken", 1)]);
-    let text = world.ctl(&format!("deploy -f {file} --wait --timeout 50s")).await.expect(1);
+    let text = world.ctl(&format!("deploy -f {file} --wait --timeout 50s")).await.expect(8);
     assert!(
         text.contains(
             "shop/api will not become ready: replica 0 failed: the image has no /nothing; see `orlopctl why shop/api`"
@@ -72,6 +72,66 @@ async fn waiting_ends_at_once_when_a_replica_failed_for_good() {
         "{why}"
     );
     assert!(world.ctl("status").await.expect(0).contains("shop/api  0/1    failed"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_for_what_crashes_again_and_again_ends_with_the_reason_and_the_last_lines() {
+    let world = World::whole().await;
+    let file = world.spec(&[("api", "loop", 1)]);
+    let ended = world.ctl(&format!("deploy -f {file} --wait --timeout 50s")).await;
+    ended.expect(8);
+    let told = ended.err.split_once("why shop/api/0:\n").map(|(_, told)| told).unwrap_or_default();
+    for words in [
+        "  It failed ",
+        ", 5 times in a row, and tries again in ",
+        "  Reason: its process exited with code 1. A service's process is meant to stay",
+        "the last lines of its log:\n  first\n  second\n",
+        "orlopctl: shop/api will not become ready: replica 0 failed 5 times in a row: its process exited with code 1; see",
+    ] {
+        assert!(told.contains(words), "{words:?} is not in {}", ended.err);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_file_again_tries_again_what_had_failed() {
+    let world = World::whole().await;
+    let file = world.spec(&[("api", "broken", 1), ("web", "good", 1)]);
+    world.ctl(&format!("deploy -f {file} --wait --timeout 50s")).await.expect(8);
+    let ids = |text: String| -> Vec<String> {
+        let replicas: Value = serde_json::from_str(&text).expect("json");
+        replicas.as_array().expect("a list").iter().map(|r| r["id"].as_str().expect("an id").to_owned()).collect()
+    };
+    let before = ids(world.ctl("ps -o json").await.expect(0));
+    let plan = world.ctl(&format!("plan -f {file}")).await.expect(0);
+    assert!(plan.contains("! api  unchanged, but for what had failed") && plan.contains("= web"), "{plan}");
+    let again = world.ctl(&format!("deploy -f {file} --wait --timeout 50s")).await.expect(8);
+    assert!(
+        again.contains("shop is as the file says already (generation 1); what had failed is tried again:\n")
+            && again.contains("      tried again: replica 0, failed (the image has no /nothing)\n"),
+        "{again}"
+    );
+    let after = ids(world.ctl("ps -o json").await.expect(0));
+    assert_ne!(before[0], after[0], "another replica was tried");
+    assert_eq!(before[1], after[1], "what runs is not touched");
+    let events = world.ctl("events shop").await.expect(0);
+    assert!(events.contains("shop/api: tried again: replica 0, failed"), "{events}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_on_for_ever_ends_when_nobody_reads_it_any_more() {
+    let world = World::whole().await;
+    let file = world.spec(&[("api", "good", 1)]);
+    world.ctl(&format!("deploy -f {file} --wait")).await.expect(0);
+    for line in ["logs -f shop/api", "events -w", "status -w", "ps -w -o json"] {
+        let mut child = world.command(line).stdout(Stdio::piped()).spawn().expect("orlopctl starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        lines.next_line().await.expect("a pipe").expect("a line");
+        drop(lines);
+        // Nothing more happens that could be printed, so only the closed pipe can end it.
+        let ended = tokio::time::timeout(Duration::from_secs(20), child.wait()).await;
+        let status = ended.unwrap_or_else(|_| panic!("{line} goes on")).expect("it ran");
+        assert_eq!(status.code(), Some(0), "{line}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

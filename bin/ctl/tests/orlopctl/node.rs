@@ -57,7 +57,8 @@ async fn replicas(mut client: Client, mut watch: orlop_client::Watch) {
     }
 }
 
-/// `good` runs, `broken` fails for good, `crash` ends and waits, `slow` never gets ready.
+/// `good` runs, `broken` fails for good, `crash` ends and waits, `loop` does so for the fifth time, `slow` never gets
+/// ready.
 fn behave(assignment: &Assignment) -> ReplicaStatus {
     let now = now();
     let mut status = ReplicaStatus::pending(now);
@@ -72,12 +73,13 @@ fn behave(assignment: &Assignment) -> ReplicaStatus {
             status.phase = Phase::Finished(Outcome::Failed);
             status.reason = Some(Reason::new("command_not_found", "the image has no /nothing"));
         }
-        image if image.contains("crash") => {
+        image if image.contains("crash") || image.contains("loop") => {
             let until = match assignment.replica.status.phase {
                 Phase::BackingOff(until) => until,
                 _ => Timestamp(now.0 + 60_000),
             };
             status.phase = Phase::BackingOff(until);
+            status.failures = if image.contains("loop") { 5 } else { 4 };
             status.restarts = 3;
             status.last_exit = Some(Exit { code: 1, out_of_memory: false, at: now });
             status.reason = Some(Reason::new("exited", "its process exited with code 1"));

@@ -126,7 +126,7 @@ impl ReplicaMachine {
                     false => {
                         self.container = Container::Running { attempt };
                         self.resume_unhealthy();
-                        self.exited(attempt, exit, now, out);
+                        self.exited(attempt, exit, None, now, out);
                     }
                 }
             }

@@ -47,7 +47,7 @@ pub struct ReplicaMachine {
     /// Of steps that change containers.
     epoch: u64,
     /// An end that was told before the start was.
-    early_exit: Option<Exit>,
+    early_exit: Option<(Exit, Option<Reason>)>,
     /// No attempt before this time.
     hold_until: Option<Timestamp>,
     /// Of container, signal and network steps that failed for the lack of infrastructure.
@@ -246,7 +246,7 @@ impl ReplicaMachine {
                     self.observed(&containers, now, out);
                 }
             }
-            Input::Exited { attempt, exit } => self.exited(attempt, exit, now, out),
+            Input::Exited { attempt, exit, reason } => self.exited(attempt, exit, reason, now, out),
             Input::ImageReady { digest } => {
                 self.busy.pull_cancelled = false;
                 self.image = Piece::Ready;
@@ -271,15 +271,15 @@ impl ReplicaMachine {
             }
             Input::CreateFailed(failure) => self.container_failed(failure, now, out),
             Input::Started => self.started(now, out),
-            Input::StartFailed(failure) => match (self.early_exit, failure.kind) {
-                (Some(_), _) => self.started(now, out),
+            Input::StartFailed(failure) => match (self.early_exit.is_some(), failure.kind) {
+                (true, _) => self.started(now, out),
                 // It may run all the same: it is started again, which does no harm then.
-                (None, FailureKind::Infrastructure) => {
+                (false, FailureKind::Infrastructure) => {
                     self.busy.container = false;
                     self.retry_later(now);
                     self.waits_for_infrastructure(failure.reason, now, out);
                 }
-                (None, _) => self.container_failed(failure, now, out),
+                (false, _) => self.container_failed(failure, now, out),
             },
             Input::Checked { attempt, result } => self.checked(attempt, result, now, out),
             Input::Signalled => {
@@ -421,7 +421,7 @@ impl ReplicaMachine {
         if let Container::Running { attempt } = self.container {
             match containers.iter().find(is_known).map(|c| c.state) {
                 Some(ContainerState::Running) => {}
-                Some(ContainerState::Stopped(exit)) => self.exited(attempt, exit, now, out),
+                Some(ContainerState::Stopped(exit)) => self.exited(attempt, exit, None, now, out),
                 Some(ContainerState::Created | ContainerState::NoTask) | None => self.process_lost(attempt, now, out),
             }
         }
@@ -433,8 +433,8 @@ impl ReplicaMachine {
         let Container::Made { attempt } = self.container else { return };
         self.container = Container::Running { attempt };
         self.count_start(attempt);
-        if let Some(exit) = self.early_exit.take() {
-            self.exited(attempt, exit, now, out);
+        if let Some((exit, reason)) = self.early_exit.take() {
+            self.exited(attempt, exit, reason, now, out);
             return;
         }
         self.begin_health(now);
@@ -457,16 +457,16 @@ impl ReplicaMachine {
         }
     }
 
-    fn exited(&mut self, attempt: u32, exit: Exit, now: Timestamp, out: &mut Vec<Step>) {
+    fn exited(&mut self, attempt: u32, exit: Exit, reason: Option<Reason>, now: Timestamp, out: &mut Vec<Step>) {
         match self.container {
-            Container::Made { attempt: made } if made == attempt => self.early_exit = Some(exit),
+            Container::Made { attempt: made } if made == attempt => self.early_exit = Some((exit, reason)),
             Container::Running { attempt: running } if running == attempt => {
                 self.container = Container::Ended { attempt };
                 self.record.ended_attempt = self.record.ended_attempt.max(attempt);
                 self.record.status.last_exit = Some(exit);
                 self.ending = None;
                 if self.goal == Goal::Run {
-                    let reason = self.unhealthy.take().unwrap_or_else(|| exit_reason(&exit));
+                    let reason = self.unhealthy.take().or(reason).unwrap_or_else(|| self.exit_reason(&exit));
                     self.panicked(reason, now, out);
                 } else {
                     out.push(Step::Persist(self.record.clone()));
@@ -562,12 +562,15 @@ impl ReplicaMachine {
     fn hold(&mut self, delay: Millis, reason: Reason, now: Timestamp, out: &mut Vec<Step>) {
         let until = now + delay;
         self.hold_until = Some(until);
+        self.record.status.failures = self.record.failures;
         self.set_status(Phase::BackingOff(until), Some(reason), now, out);
     }
 
     fn give_up(&mut self, outcome: Outcome, reason: Reason, now: Timestamp, out: &mut Vec<Step>) {
         self.goal = Goal::GiveUp(outcome);
         self.hold_until = None;
+        self.record.failures = self.record.failures.saturating_add(1);
+        self.record.status.failures = self.record.failures;
         self.set_status(Phase::Finished(outcome), Some(reason), now, out);
     }
 
@@ -609,11 +612,20 @@ impl ReplicaMachine {
         out.push(Step::Persist(self.record.clone()));
         out.push(Step::Report(self.record.status.clone()));
     }
-}
 
-fn exit_reason(exit: &Exit) -> Reason {
-    match exit.out_of_memory {
-        true => Reason::new("out_of_memory", format!("its process was {exit}; give it more with resources.memory")),
-        false => Reason::new("exited", format!("its process {exit}")),
+    fn exit_reason(&self, exit: &Exit) -> Reason {
+        let limit = self.assignment.as_ref().and_then(|a| a.workload.resources.memory);
+        match (exit.out_of_memory, limit) {
+            (false, _) => Reason::new("exited", format!("its process {exit}")),
+            (true, Some(limit)) => {
+                let message =
+                    format!("its process used more memory than its limit of {limit}, and the kernel killed it");
+                Reason::new("out_of_memory", message)
+            }
+            (true, None) => {
+                let message = "the node ran out of memory, and the kernel killed its process, which has no limit";
+                Reason::new("out_of_memory", message)
+            }
+        }
     }
 }

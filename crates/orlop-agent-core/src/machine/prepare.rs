@@ -167,6 +167,7 @@ impl ReplicaMachine {
             Some(OnInitFailure::Fail) => self.give_up(Outcome::Failed, reason, now, out),
             Some(OnInitFailure::Restart) => {
                 self.next_attempt();
+                self.record.failures = self.record.failures.saturating_add(1);
                 self.hold(self.timings.init_restart, reason, now, out);
             }
             Some(OnInitFailure::Backoff) | None => {

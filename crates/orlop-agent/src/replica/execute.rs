@@ -118,7 +118,8 @@ fn blame(error: RuntimeError, unknown: FailureKind) -> Failure {
         | RuntimeError::CommandNotFound { .. }
         | RuntimeError::UnknownUser { .. }
         | RuntimeError::PermissionDenied { .. }
-        | RuntimeError::MountInvalid { .. } => FailureKind::Permanent,
+        | RuntimeError::MountInvalid { .. }
+        | RuntimeError::WorkingDirInvalid { .. } => FailureKind::Permanent,
         RuntimeError::Other { .. } => unknown,
     };
     Failure { kind, reason: orlop_model::Reason::new(error.code(), error.to_string()) }

@@ -4,7 +4,7 @@ use crate::node::{Layout, write_file};
 use orlop_agent_core::Failure;
 use orlop_model::spec::{EnvValue, VolumeSource};
 use orlop_model::{Assignment, Replica};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -52,22 +52,31 @@ fn resolv_conf(host: &str) -> String {
     host.lines().filter(is_reachable).fold(String::new(), |text, line| text + line.trim() + "\n")
 }
 
-/// The environment that the spec gives it; a variable that the agent does not have is an error that names it.
+/// The environment that the spec gives it; variables that the agent does not have are an error that names each once.
 pub(crate) fn environment(
     assignment: &Assignment,
     agent: &BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>, Failure> {
-    let resolve = |(name, value): (&String, &EnvValue)| match value {
-        EnvValue::Literal(text) => Ok((name.clone(), text.clone())),
-        EnvValue::AgentEnv(source) => match agent.get(source) {
-            Some(text) => Ok((name.clone(), text.clone())),
-            None => Err(Failure::permanent(
-                "env_missing",
-                format!("env {name}: the agent's environment has no {source}; set it and restart the agent"),
-            )),
-        },
-    };
-    assignment.workload.env.iter().map(resolve).collect()
+    let (mut environment, mut missing) = (BTreeMap::new(), BTreeSet::new());
+    for (name, value) in &assignment.workload.env {
+        let text = match value {
+            EnvValue::Literal(text) => text,
+            EnvValue::AgentEnv(source) => match agent.get(source) {
+                Some(text) => text,
+                None => {
+                    missing.insert(source.as_str());
+                    continue;
+                }
+            },
+        };
+        environment.insert(name.clone(), text.clone());
+    }
+    if missing.is_empty() {
+        return Ok(environment);
+    }
+    let names: Vec<&str> = missing.into_iter().collect();
+    let message = format!("the environment of the node's agent has no {}", names.join(", "));
+    Err(Failure::permanent("env_missing", message))
 }
 
 /// Sees that bind sources exist.
@@ -76,8 +85,11 @@ pub(crate) fn check_binds(assignment: &Assignment) -> Result<(), Failure> {
         if let VolumeSource::Bind(path) = &volume.source
             && let Err(error) = Path::new(path).metadata()
         {
-            let target = &volume.target;
-            let message = format!("volume {target}: {path} cannot be bound: {error}; make it on this node");
+            let cause = match error.kind() {
+                io::ErrorKind::NotFound => format!("{path} does not exist on the node"),
+                _ => format!("{path} on the node: {error}"),
+            };
+            let message = format!("volume {} cannot be mounted: {cause}", volume.target);
             return Err(Failure::permanent("mount_invalid", message));
         }
     }

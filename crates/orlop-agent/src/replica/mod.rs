@@ -7,9 +7,11 @@ mod netns;
 mod overlay;
 mod probe;
 mod record;
+mod refusal;
 mod spec;
 
 pub(crate) use execute::{Executor, Known, Learned, StepContext, fail_of, role_of};
 pub(crate) use overlay::{Attachment, Overlay};
 pub(crate) use record::{load_records, store_record};
+pub(crate) use refusal::refusal;
 pub(crate) use spec::{LABEL_NODE, ROLE_INIT, ROLE_MAIN};

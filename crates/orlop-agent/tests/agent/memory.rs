@@ -198,15 +198,18 @@ async fn a_replica_without_its_variable_says_so_and_starts_when_the_agent_has_it
     let agent = start(&cluster, &runtime).await;
     let replica = replica_id(1);
     let mut wants = workload(IMAGE);
-    wants.env.insert("DB_URL".into(), EnvValue::AgentEnv("SHOP_DB".into()));
+    for (name, variable) in [("DB_URL", "SHOP_DB"), ("DB_READ_URL", "SHOP_DB"), ("CACHE_URL", "SHOP_CACHE")] {
+        wants.env.insert(name.into(), EnvValue::AgentEnv(variable.into()));
+    }
     cluster.control.assign(assignment(replica, wants));
     let status = cluster.control.until(replica, |s| matches!(s.phase, Phase::BackingOff(_))).await;
     let reason = status.reason.expect("a reason");
     assert_eq!(reason.code, "env_missing");
-    assert!(reason.message.contains("DB_URL") && reason.message.contains("SHOP_DB"), "{reason}");
+    assert_eq!(reason.message, "the environment of the node's agent has no SHOP_CACHE, SHOP_DB", "each once");
     agent.kill().await;
     let mut config = cluster.config();
     config.environment.insert("SHOP_DB".into(), "postgres://".into());
+    config.environment.insert("SHOP_CACHE".into(), "redis://".into());
     let _agent = cluster.agent_with(config, Arc::new(runtime.clone())).await;
     cluster.control.until_phase(replica, Phase::Running(Health::Unchecked)).await;
     let spec = runtime.spec(&format!("{replica}-1")).expect("its container");

@@ -63,11 +63,11 @@ fn every_phase_has_its_words() {
         (Phase::Finished(Outcome::Stopped), "It was stopped 1m30s ago, as asked.".to_owned()),
         (
             Phase::Finished(Outcome::Failed),
-            "It failed for good 1m30s ago, and nothing is started in its place until a deploy changes shop/api.".to_owned(),
+            "It failed for good 1m30s ago, and nothing is started in its place until shop is deployed again (the same file will do).".to_owned(),
         ),
         (
             Phase::Finished(Outcome::Isolated),
-            "It failed 1m30s ago and was taken aside (errors.on_panic: isolate): nothing of it runs; its files, logs and network stay for a look until it is replaced or stopped.".to_owned(),
+            "It failed 1m30s ago and was taken aside (errors.on_panic: isolate): nothing of it runs; its files, logs and network stay for a look until it is deployed again or stopped.".to_owned(),
         ),
         (Phase::Finished(Outcome::Lost), "It was lost with its node alpha 1m30s ago.".to_owned()),
     ];
@@ -88,12 +88,12 @@ fn a_replica_that_was_just_placed_alarms_nobody() {
 fn a_crash_loop_tells_reason_exit_restarts_and_where_the_output_is() {
     let (mut state, id) = one(Phase::BackingOff(Timestamp(1_094_000)));
     let replica = state.replicas.get_mut(&id).expect("it is there");
-    replica.status.restarts = 4;
+    (replica.status.restarts, replica.status.failures) = (4, 5);
     replica.status.last_exit = Some(Exit { code: 1, out_of_memory: false, at: Timestamp(1_000_000) });
     replica.status.reason = Some(Reason::new("exited", "its process exited with code 1"));
     assert_eq!(
         explain_replica(&state, id),
-        "It failed 1m30s ago and tries again in 4s (the wait grows with every failure and is forgotten after a calm while).\n\
+        "It failed 1m30s ago, 5 times in a row, and tries again in 4s (the wait grows with every failure and is forgotten after a calm while).\n\
          Reason: its process exited with code 1. A service's process is meant to stay; its output says why it ended.\n\
          Its process was started again 4 times so far.\n\
          Its output: `orlopctl logs shop/api --replica rep_00000000000000000000000000000011 --tail 50`."
@@ -107,7 +107,7 @@ fn the_last_exit_is_told_when_the_reason_is_about_something_else() {
     replica.status.restarts = 1;
     replica.status.last_exit = Some(Exit { code: 137, out_of_memory: true, at: Timestamp(1_030_000) });
     let text = explain_replica(&state, id);
-    let told = "Its process was last killed by the kernel: it used more memory than its limit, 1m ago.";
+    let told = "Its process was last killed by the kernel for lack of memory, 1m ago.";
     assert!(text.contains(told), "{text}");
     assert!(text.contains("Its process was started again once so far."), "{text}");
 }
@@ -137,11 +137,15 @@ fn every_code_that_nodes_and_the_planner_give_gets_a_remedy() {
         ("image_unauthorized", "credentials"),
         ("image_invalid", "Push the image again"),
         ("image_unavailable", "registry runs"),
-        ("no_command", "set `command`"),
-        ("command_not_found", "no such program"),
-        ("unknown_user", "/etc/passwd"),
-        ("env_missing", "environment of the node's agent"),
-        ("mount_invalid", "must exist on the node"),
+        ("no_command", "Set `command`"),
+        ("command_not_found", "PATH"),
+        ("permission_denied", "chmod 755"),
+        ("not_a_program", "architecture"),
+        ("interpreter_missing", "first line"),
+        ("unknown_user", "\"1000:1000\""),
+        ("env_missing", "where the agent is started"),
+        ("mount_invalid", "Correct `volumes`"),
+        ("working_dir_invalid", "Correct `working_dir`"),
         ("disk_full", "Make room"),
         ("runtime_unavailable", "containerd"),
         ("out_of_memory", "resources.memory"),
@@ -236,7 +240,7 @@ fn a_service_tells_what_holds_it_back() {
             blocked("dependency_timeout", "db was not ready within 5m")(s, c);
         }),
         format!(
-            "{not_ready}\nHeld back: db was not ready within 5m. Look at what it waited for, then deploy a change or raise `depends.timeout`."
+            "{not_ready}\nHeld back: db was not ready within 5m. Look at what it waited for, then deploy again, or raise `depends.timeout`."
         )
     );
     assert!(with(&fault(false)).starts_with(&format!("{not_ready}\nDependencies: db was not ready within 5m.")));
@@ -296,4 +300,55 @@ fn spans_are_read_at_a_glance() {
         assert_eq!(span(Millis(millis)), text);
     }
     assert_eq!(age(Timestamp(5), Timestamp(10)), "0s");
+}
+
+#[test]
+fn nothing_is_told_twice() {
+    let reason = Reason::new("exited", "its process exited with code 1");
+    let (mut state, id) = one(Phase::BackingOff(Timestamp(1_094_000)));
+    state.replicas.get_mut(&id).expect("it is there").status.reason = Some(reason);
+    let event = |sequence: u64, message: &str| Event {
+        sequence,
+        at: Timestamp(1_000_000 + sequence * 10_000),
+        level: Level::Warning,
+        subject: Subject::default(),
+        reason: Reason::new("restarting", message),
+    };
+    let crash =
+        |n, wait: &str| event(n, &format!("shop/api slot 0: its process exited with code 1; tries again in {wait}"));
+    let events = [
+        event(1, "shop/api slot 0 was placed on alpha: 1 replica is wanted"),
+        crash(2, "100ms"),
+        event(3, "shop/api slot 0 is ready again"),
+        crash(4, "1s"),
+        event(5, "shop/api slot 0 is ready again"),
+        crash(6, "2s"),
+    ];
+    let lines = replica(&state, &state.replicas[&id], &events, NOW);
+    assert_eq!(
+        lines[2..],
+        [
+            "30s ago: shop/api slot 0: the same (3 times since 1m10s ago).",
+            "40s ago: shop/api slot 0 is ready again (2 times since 1m ago).",
+            "1m20s ago: shop/api slot 0 was placed on alpha: 1 replica is wanted.",
+        ]
+    );
+    let lines = replica(&state, &state.replicas[&id], &events[..2], NOW);
+    assert_eq!(lines[2..], ["1m20s ago: shop/api slot 0 was placed on alpha: 1 replica is wanted."]);
+}
+
+#[test]
+fn a_deployment_explains_its_services_that_are_not_well() {
+    let mut state = sample::state();
+    let shop = "shop".parse().expect("a name");
+    sample::add_service(&mut state, "shop/api", 1);
+    sample::add_service(&mut state, "shop/db", 1);
+    sample::add_replica(&mut state, "shop/db", 0, 0x21, Phase::Running(Health::Healthy));
+    sample::add_service(&mut state, "other/api", 1);
+    let explain = |state: &ClusterState| deployment(state, &shop, &[], NOW);
+    let lines = explain(&state);
+    assert_eq!(lines[0], "shop/api is not ready: 0 of 1 replicas are ready at generation 1.");
+    assert!(lines.iter().all(|line| !line.contains("shop/db") && !line.contains("other")), "{lines:?}");
+    sample::add_replica(&mut state, "shop/api", 0, 0x11, Phase::Running(Health::Healthy));
+    assert_eq!(explain(&state), ["shop is well: all of its 2 services are ready."]);
 }

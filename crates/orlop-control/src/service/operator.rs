@@ -38,6 +38,7 @@ impl pb::operator_service_server::OperatorService for Service {
         let deploy = Deploy {
             deployment: required("deployment", request.deployment)?,
             expected_generation: request.expected_generation.map(Generation),
+            retry: true,
         };
         match self.0.submit(Kind::Deploy(deploy)).await? {
             (revision, Answer::Deployed { generation, changes }) => Ok(Response::new(pb::DeployResponse {
@@ -184,7 +185,7 @@ fn foresee(mut state: State, deployment: Deployment) -> Result<pb::PlanResponse,
     let now = now();
     let generation = state.generation_of(&deployment.name);
     let name = deployment.name.clone();
-    let deploy = Command { now, kind: Kind::Deploy(Deploy { deployment, expected_generation: None }) };
+    let deploy = Command { now, kind: Kind::Deploy(Deploy { deployment, expected_generation: None, retry: true }) };
     let changes = match state.apply(Revision(state.revision().0 + 1), deploy).answer {
         Answer::Deployed { changes, .. } => changes,
         Answer::Refused(refusal) => return Err(status::of_refusal(refusal)),

@@ -208,6 +208,7 @@ impl From<&ReplicaStatus> for pb::ReplicaStatus {
             last_exit: status.last_exit.as_ref().map(Into::into),
             image_digest: status.image_digest.clone(),
             retry_at_ms: retry_at.unwrap_or_default().0,
+            failures: status.failures,
         }
     }
 }
@@ -246,6 +247,7 @@ impl TryFrom<pb::ReplicaStatus> for ReplicaStatus {
             phase,
             since: Timestamp(wire.since_ms),
             restarts: wire.restarts,
+            failures: wire.failures,
             address: match wire.address.as_str() {
                 "" => None,
                 address => Some(parsed("address", address)?),

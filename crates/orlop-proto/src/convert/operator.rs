@@ -7,7 +7,7 @@ use crate::operator::v1 as pb;
 use orlop_model::{ChangeKind, DeploymentState, Generation, ServiceChange, Timestamp, limit};
 
 enums! {
-    pb::ChangeKind = ChangeKind { Unchanged, Added, Removed, Replaced, Updated }
+    pb::ChangeKind = ChangeKind { Unchanged, Added, Removed, Replaced, Updated, Retried }
 }
 
 impl From<&ServiceChange> for pb::ServiceChange {

@@ -8,6 +8,7 @@ use super::exits::{Ended, Exits, process};
 use super::images::Images;
 use super::loggers::Kept;
 use super::proto::{RuncOptions, spec_any};
+use super::words::runc_error;
 use super::{ContainerdConfig, cgroup, host};
 use crate::RuntimeError;
 use crate::container::{ContainerInfo, ContainerSpec, ContainerState, LogTarget, MountSource};
@@ -159,7 +160,7 @@ impl Containers {
         match self.client.answer(PROCESS, self.client.tasks().create(request)).await {
             Ok(_) => Ok(()),
             Err(Failure::Other(detail) | Failure::Precondition(detail) | Failure::NotFound(detail)) => {
-                Err(runc_error("setting the container up", &detail, spec.mounts.iter().map(|m| m.target.as_str())))
+                Err(runc_error("setting the container up", &detail, Some(spec)))
             }
             Err(failure) => Err(self.client.error("setting the container up", failure)),
         }
@@ -212,11 +213,11 @@ impl Containers {
                 }
                 MountSource::Bind(path) => {
                     if let Err(error) = std::fs::metadata(path) {
-                        return Err(invalid(format!("{} of this node: {error}", path.display())));
+                        return Err(invalid(unusable(path, &error)));
                     }
                 }
                 MountSource::Volume(path) => {
-                    make_volume(path, user).map_err(|error| invalid(format!("{}: {error}", path.display())))?;
+                    make_volume(path, user).map_err(|error| invalid(unusable(path, &error)))?;
                 }
                 MountSource::Tmpfs { .. } => {}
             }
@@ -278,7 +279,7 @@ impl Containers {
             Some(Status::Stopped) if was_stopped(&failure) => Ok(()),
             _ => match failure {
                 Failure::Other(detail) | Failure::Precondition(detail) => {
-                    Err(runc_error("starting the container", &detail, std::iter::empty()))
+                    Err(runc_error("starting the container", &detail, None))
                 }
                 failure => Err(self.client.error("starting the container", failure)),
             },
@@ -465,27 +466,10 @@ fn percent(path: &Path) -> String {
     encoded
 }
 
-/// What runc's words mean. They are not an interface, so whatever is not understood is passed on as it is.
-pub(crate) fn runc_error<'a>(doing: &str, detail: &str, targets: impl Iterator<Item = &'a str>) -> RuntimeError {
-    let text = detail.trim_end_matches(": unknown");
-    let text = text.split("unable to start container process: ").last().unwrap_or(text);
-    let text = text.strip_prefix("failed to create shim task: ").unwrap_or(text);
-    if super::client::is_disk_full(text) {
-        return RuntimeError::DiskFull { detail: format!("{doing}: {text}") };
+/// Why a path of this node is of no use, in words.
+fn unusable(path: &Path, error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => format!("{} does not exist on the node", path.display()),
+        _ => format!("{} on the node: {error}", path.display()),
     }
-    if let Some(rest) = text.strip_prefix("exec: ") {
-        let command = rest.strip_prefix('"').and_then(|rest| rest.split('"').next()).unwrap_or_default().to_owned();
-        let reason = rest.rsplit(": ").next().unwrap_or(rest).to_owned();
-        if rest.contains("permission denied") || rest.contains("is a directory") {
-            return RuntimeError::PermissionDenied { detail: format!("{command} cannot be executed: {reason}") };
-        }
-        if rest.contains("not found") || rest.contains("no such file") || rest.contains("not a directory") {
-            return RuntimeError::CommandNotFound { command, detail: reason };
-        }
-    }
-    if text.contains("error mounting") {
-        let target = targets.into_iter().find(|target| text.contains(&format!("\"{target}\""))).unwrap_or("?");
-        return RuntimeError::MountInvalid { target: target.to_owned(), detail: text.to_owned() };
-    }
-    RuntimeError::other(doing, text)
 }

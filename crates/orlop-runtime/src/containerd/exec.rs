@@ -1,8 +1,9 @@
 //! Processes beside a container's own, over FIFOs.
 
 use super::client::{Failure, PROCESS, QUICK};
-use super::containers::{Containers, runc_error, was_stopped};
+use super::containers::{Containers, was_stopped};
 use super::proto::process_any;
+use super::words::runc_error;
 use crate::container::{ExecProcess, ExecSpec, Input, Output, TerminalSize};
 use crate::{RuntimeError, oci};
 use async_trait::async_trait;
@@ -149,7 +150,7 @@ impl Handle {
                 if detail.contains("container not running") || detail.contains("stopped container") {
                     return Err(wrong_state("exec"));
                 }
-                Err(runc_error("starting a process", &detail, std::iter::empty()))
+                Err(runc_error("starting a process", &detail, None))
             }
             Err(failure) => Err(client.error("starting a process", failure)),
         }

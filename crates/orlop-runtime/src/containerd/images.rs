@@ -78,6 +78,20 @@ impl Images {
 
     /// See [`crate::ContainerRuntime::ensure_image`].
     pub(crate) async fn ensure(self: &Arc<Self>, image: &Image) -> Result<ResolvedImage, RuntimeError> {
+        match self.find_or_pull(image).await {
+            Err(RuntimeError::ImageNotFound { image, detail }) => {
+                // Where even this fails, what is known is better told than not.
+                let detail = match self.near(&image).await.unwrap_or_default() {
+                    near if near.is_empty() => detail,
+                    near => format!("{detail}; the node has {}", near.join(", ")),
+                };
+                Err(RuntimeError::ImageNotFound { image, detail })
+            }
+            result => result,
+        }
+    }
+
+    async fn find_or_pull(self: &Arc<Self>, image: &Image) -> Result<ResolvedImage, RuntimeError> {
         let reference: Reference = image.name.parse().map_err(|error: crate::images::InvalidReference| {
             RuntimeError::ImageInvalid { image: image.name.clone(), detail: error.problem.into() }
         })?;
@@ -89,9 +103,7 @@ impl Images {
         if image.pull_policy == PullPolicy::Never {
             return Err(RuntimeError::ImageNotFound {
                 image: image.name.clone(),
-                detail: "it is not on this node and pull_policy is never; import it with `orlopctl image import`, or \
-                         allow pulling"
-                    .into(),
+                detail: "it is not on the node, and pull_policy is never".into(),
             });
         }
         // The pull goes on when a caller loses interest: the others, or its next attempt, will want it.
@@ -103,6 +115,13 @@ impl Images {
                     let (images, name) = (self.clone(), image.name.clone());
                     let task = tokio::spawn(async move {
                         let result = images.pull(&name, &reference).await;
+                        let result = result.map_err(|error| match error {
+                            RuntimeError::ImageUnavailable { image, .. } if images.registries.is_nobody(&reference) => {
+                                let detail = "it is not on the node, and no registry answers at localhost".into();
+                                RuntimeError::ImageNotFound { image, detail }
+                            }
+                            error => error,
+                        });
                         images.pulls.lock().remove(&name);
                         result
                     });

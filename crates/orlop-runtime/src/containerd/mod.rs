@@ -15,9 +15,11 @@ mod images;
 mod import;
 mod locks;
 mod loggers;
+mod near;
 mod proto;
 mod rootfs;
 mod unpack;
+mod words;
 
 pub use cgroup::remove_cgroups;
 pub use daemon::{Daemon, DaemonError, Detected, remove_leftovers};

@@ -84,6 +84,15 @@ impl Registries {
         self.config.patience
     }
 
+    /// Is this the host that images are given which come from no registry at all (`localhost/hello:1`)? Not where the
+    /// configuration says how to reach one there.
+    pub(crate) fn is_nobody(&self, reference: &Reference) -> bool {
+        let registry = &reference.registry;
+        registry == "localhost"
+            && !self.config.insecure_registries.contains(registry)
+            && !self.config.ca_files.contains_key(registry)
+    }
+
     /// Begins a conversation; reads the credentials, sends nothing yet.
     pub(crate) fn session(&self, reference: &Reference) -> Result<Session, FetchError> {
         let permanent = |error: &dyn std::fmt::Display| FetchError::Permanent(error.to_string());
@@ -120,7 +129,10 @@ impl Registries {
             credentials,
             credentials_file,
             authorization: Mutex::new(None),
-            patience: self.config.patience,
+            patience: match self.is_nobody(reference) {
+                true => Patience { attempts: 1, ..self.config.patience },
+                false => self.config.patience,
+            },
         })
     }
 
@@ -265,7 +277,10 @@ impl Session {
 
     /// What to say after the last attempt.
     pub(crate) fn given_up(&self, detail: &str) -> String {
-        format!("{} failed {} times, at last: {detail}", self.host, self.patience.attempts)
+        match self.patience.attempts {
+            0 | 1 => detail.to_owned(),
+            attempts => format!("{attempts} attempts failed, the last so: {detail}"),
+        }
     }
 
     fn url(&self, path: &str) -> Result<Url, FetchError> {

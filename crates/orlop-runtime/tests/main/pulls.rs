@@ -282,7 +282,7 @@ async fn a_registry_that_is_silent_or_in_trouble_is_asked_again_and_then_given_u
         let always = Image { name: server.name(name), pull_policy: PullPolicy::Always };
         let error = within(machine.runtime.ensure_image(&always)).await.unwrap_err();
         assert_eq!(error.code(), "image_unavailable");
-        assert!(error.to_string().contains("failed 3 times"), "{error}");
+        assert!(error.to_string().contains("3 attempts failed"), "{error}");
     }
     let error = pull(&machine, server.name("silent/a:1")).await.unwrap_err();
     assert_eq!(error.code(), "image_unavailable", "{error}");

@@ -81,7 +81,7 @@ impl Control {
     }
 
     pub(crate) fn deploy(&self, deployment: Deployment) {
-        let answer = self.apply(Kind::Deploy(Deploy { deployment, expected_generation: None }));
+        let answer = self.apply(Kind::Deploy(Deploy { deployment, expected_generation: None, retry: true }));
         assert!(matches!(answer, Answer::Deployed { .. }), "{answer:?}");
     }
 

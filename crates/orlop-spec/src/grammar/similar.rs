@@ -1,5 +1,7 @@
 //! What somebody may have meant.
 
+use orlop_model::similar::distance;
+
 /// The candidate that a word was probably meant to be.
 pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     const LENGTH_MAX: usize = 64;
@@ -17,26 +19,8 @@ pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c s
 }
 
 /// `pullPolicy`, `pull-policy` and `pull_policy` are one word spelled in three ways.
-fn fold(word: &str) -> Vec<char> {
+fn fold(word: &str) -> String {
     word.chars().filter(|c| !"_-. ".contains(*c)).flat_map(char::to_lowercase).collect()
-}
-
-/// How many insertions, deletions, replacements and swaps of neighbours lead from one word to the other.
-fn distance(a: &[char], b: &[char]) -> usize {
-    let (mut before, mut last): (Vec<usize>, Vec<usize>) = (Vec::new(), (0..=b.len()).collect());
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let change = usize::from(a[i - 1] != b[j - 1]);
-            let mut best = (last[j] + 1).min(row[j - 1] + 1).min(last[j - 1] + change);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                best = best.min(before[j - 2] + 1);
-            }
-            row.push(best);
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last[b.len()]
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 //!
 //! - Compare-and-set: refused when the deployment's generation is not the expected one.
 //! - Two deployments may not claim the same public route: refused, naming the other.
-//! - The same spec again changes nothing, not even the generation.
+//! - The same spec again changes nothing, not even the generation; what had failed is tried again (see `retry`).
 //! - A service whose workload differs gets a new workload generation; the spec before is kept for the replicas that run
 //!   it. A service that the spec no longer has is removed gracefully. A service that was being removed starts anew.
 
 use crate::answer::{Answer, Refusal};
-use crate::command::Change;
+use crate::command::{Change, retry};
 use crate::entity::Entity;
 use crate::history::{of_deployment, of_service};
 use crate::limit::{DEPLOYMENTS_MAX, SERVICES_MAX};
@@ -28,6 +28,8 @@ pub struct Deploy {
     pub deployment: Deployment,
     /// The generation that the deployment must have: 0 when it must not exist, `None` when any will do.
     pub expected_generation: Option<Generation>,
+    /// Try again what had failed of services that stay as they are.
+    pub retry: bool,
 }
 
 impl Deploy {
@@ -40,8 +42,14 @@ impl Deploy {
         check_bounds(change.state, &self.deployment)?;
         check_claims(change.state, &self.deployment)?;
 
-        let changes = compare(change.state, &self.deployment);
-        if changes.iter().all(|c| c.kind == ChangeKind::Unchanged) && current != Generation(0) {
+        let mut changes = compare(change.state, &self.deployment);
+        if self.retry {
+            for verdict in &mut changes {
+                retry::again(change, &name.clone(), verdict);
+            }
+        }
+        let stays = |c: &ServiceChange| matches!(c.kind, ChangeKind::Unchanged | ChangeKind::Retried);
+        if changes.iter().all(stays) && current != Generation(0) {
             return Ok(Answer::Deployed { generation: current, changes });
         }
         let generation = Generation(current.max(change.state.generation_floor).0.saturating_add(1));
@@ -53,7 +61,7 @@ impl Deploy {
         for verdict in &changes {
             let name = ServiceRef { deployment: name.clone(), service: verdict.service.clone() };
             match services.remove(&verdict.service) {
-                Some(spec) if verdict.kind != ChangeKind::Unchanged => put(change, name, spec, generation, verdict),
+                Some(spec) if !stays(verdict) => put(change, name, spec, generation, verdict),
                 Some(_) => {}
                 None => remove(change, &name, generation, StopOrder::Graceful),
             }
@@ -252,6 +260,7 @@ fn summary(generation: Generation, changes: &[ServiceChange]) -> String {
         (of(ChangeKind::Replaced), "replaced"),
         (of(ChangeKind::Updated), "updated"),
         (of(ChangeKind::Removed), "removed"),
+        (of(ChangeKind::Retried), "tried again"),
     ]
     .into_iter()
     .filter(|(count, _)| *count > 0)

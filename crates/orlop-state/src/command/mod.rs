@@ -10,6 +10,7 @@ mod record_events;
 mod register_node;
 mod report_endpoints;
 mod report_replicas;
+mod retry;
 mod scale;
 mod stop;
 mod submit_plan;

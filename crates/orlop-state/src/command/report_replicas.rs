@@ -104,7 +104,8 @@ fn news(replica: &Replica, new: &ReplicaStatus) -> Option<(Level, &'static str, 
         Phase::Running(Health::Unhealthy) if old.phase != new.phase => {
             Some((Level::Warning, "unhealthy", format!("{who} is unhealthy: {}", because("its check failed"))))
         }
-        _ if new.restarts > old.restarts && !matches!(old.phase, Phase::BackingOff(_)) => {
+        // Most ends were told when the wait for the next attempt began.
+        _ if new.restarts > old.restarts && (new.last_exit.is_none() || new.last_exit != old.last_exit) => {
             let cause = new.last_exit.map_or_else(|| because("its container was gone"), |exit| exit.to_string());
             Some((Level::Warning, "restarted", format!("{who} was started again: {cause}")))
         }

@@ -18,6 +18,7 @@ impl From<&Command> for pb::Command {
             Kind::Deploy(c) => Some(Wire::Deploy(pb::Deploy {
                 deployment: Some((&c.deployment).into()),
                 expected_generation: c.expected_generation.map(|g| g.0),
+                retry: c.retry,
             })),
             Kind::Scale(c) => Some(Wire::Scale(pb::Scale { service: Some((&c.service).into()), replicas: c.replicas })),
             Kind::Stop(c) => Some(Wire::Stop(pb::Stop {
@@ -71,6 +72,7 @@ impl TryFrom<pb::Command> for Command {
             Wire::Deploy(c) => Kind::Deploy(Deploy {
                 deployment: required("deployment", c.deployment)?,
                 expected_generation: c.expected_generation.map(Generation),
+                retry: c.retry,
             }),
             Wire::Scale(c) => Kind::Scale(Scale { service: required("service", c.service)?, replicas: c.replicas }),
             Wire::Stop(c) => Kind::Stop(Stop {

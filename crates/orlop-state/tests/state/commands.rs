@@ -37,7 +37,7 @@ fn nothing_is_taken_before_the_cluster_is_made_and_it_is_made_once() {
 fn a_revision_is_applied_once() {
     let mut machine = Machine::with_cluster();
     let before = machine.state.clone();
-    let deploy = Deploy { deployment: shop("shop", "a", 1), expected_generation: None };
+    let deploy = Deploy { deployment: shop("shop", "a", 1), expected_generation: None, retry: true };
     let again = orlop_state::Command { now: Timestamp(9), kind: Kind::Deploy(deploy) };
     let applied = machine.state.apply(before.revision(), again);
     assert_eq!(refused(&applied.answer), "applied_already");
@@ -60,7 +60,7 @@ fn a_deploy_expects_a_generation() {
             machine.deploy(&shop("shop", &format!("a:{i}"), 1));
         }
         let deployment = shop("shop", "a:new", 1);
-        let deploy = Deploy { deployment, expected_generation: expected.map(Generation) };
+        let deploy = Deploy { deployment, expected_generation: expected.map(Generation), retry: false };
         let answer = machine.apply(Kind::Deploy(deploy)).answer;
         match outcome {
             Ok(next) => assert_eq!(generation(&answer), next, "{deployed} {expected:?}"),
@@ -73,11 +73,65 @@ fn a_deploy_expects_a_generation() {
 fn the_same_spec_again_changes_nothing() {
     let mut machine = Machine::with_cluster();
     machine.deploy(&shop("shop", "a", 2));
-    let deploy = Deploy { deployment: shop("shop", "a", 2), expected_generation: None };
+    let deploy = Deploy { deployment: shop("shop", "a", 2), expected_generation: None, retry: true };
     let applied = machine.apply(Kind::Deploy(deploy));
     assert_eq!(generation(&applied.answer), 1);
     assert_eq!(kinds(&applied.answer), [("api".to_owned(), ChangeKind::Unchanged)]);
     assert_eq!(applied.changed, []);
+}
+
+#[test]
+fn the_same_spec_again_tries_again_what_had_failed_and_touches_nothing_else() {
+    let fails = |code: &str| ReplicaStatus {
+        reason: Some(Reason::new(code, format!("it {code}"))),
+        ..in_phase(Phase::Finished(Outcome::Failed))
+    };
+    let mut machine = Machine::with_cluster();
+    machine.deploy(&shop("shop", "a", 4));
+    machine.plan((1..=4).map(|n| start(n, "shop/api", n as u32 - 1, 1, 1)).collect());
+    machine.report(1, 1, in_phase(READY));
+    machine.report(1, 2, fails("broke"));
+    machine.report(1, 3, in_phase(Phase::BackingOff(Timestamp(99_000))));
+    machine.report(1, 4, in_phase(Phase::Preparing));
+    let deploy = |retry| Kind::Deploy(Deploy { deployment: shop("shop", "a", 4), expected_generation: None, retry });
+    // As an entry of the log that an earlier version wrote.
+    let before = machine.state.clone();
+    assert_eq!(machine.apply(deploy(false)).changed, []);
+    assert_eq!(before.replicas().collect::<Vec<_>>(), machine.state.replicas().collect::<Vec<_>>());
+
+    let applied = machine.apply(deploy(true));
+    let Answer::Deployed { generation, changes } = applied.answer else { panic!("{:?}", applied.answer) };
+    assert_eq!((generation, changes[0].kind), (Generation(1), ChangeKind::Retried));
+    assert_eq!(changes[0].fields, ["tried again: replica 1, failed (it broke)", "tried again: replica 2, backing-off"]);
+    let desired: Vec<Desired> = machine.state.replicas().map(|r| r.desired).collect();
+    assert_eq!(desired, [Desired::Run, Desired::Stop(GRACEFUL), Desired::Stop(GRACEFUL), Desired::Run]);
+    assert_eq!(machine.codes().last(), Some(&"retried"));
+    // A third time, there is nothing left to try again.
+    let again = machine.apply(deploy(true)).answer;
+    assert_eq!(kinds(&again), [("api".to_owned(), ChangeKind::Unchanged)]);
+    // Their slots are free for others.
+    machine.plan(vec![forget(2), start(5, "shop/api", 1, 1, 1), start(6, "shop/api", 2, 1, 1)]);
+    assert_eq!(machine.state.replicas().filter(|r| r.desired == Desired::Run).count(), 4);
+}
+
+#[test]
+fn the_same_spec_again_waits_anew_for_a_dependency_that_did_not_come_up() {
+    let mut machine = Machine::with_cluster();
+    machine.deploy(&shop("shop", "a", 1));
+    let fault = DependencyFault {
+        generation: Generation(1),
+        failed: true,
+        reason: Reason::new("dependency_timeout", "db was not ready within 5m"),
+    };
+    let status = ServiceStatus { blocked: vec![fault.reason.clone()], dependency_fault: Some(fault) };
+    machine.plan(vec![Step::Note { service: at("shop/api"), generation: Generation(1), status }]);
+    machine.now = Timestamp(machine.now.0 + 400_000);
+    let again = Deploy { deployment: shop("shop", "a", 1), expected_generation: None, retry: true };
+    let answer = machine.apply(Kind::Deploy(again)).answer;
+    assert_eq!(kinds(&answer), [("api".to_owned(), ChangeKind::Retried)]);
+    let service = machine.state.service(&at("shop/api")).expect("a service");
+    assert_eq!((service.generation, service.status.dependency_fault.clone()), (Generation(1), None));
+    assert!(service.changed_at.0 >= 400_000, "the timeout counts from now on");
 }
 
 #[test]
@@ -647,4 +701,18 @@ fn an_assignment_has_the_workload_of_the_replicas_generation_until_its_last_repl
     machine.plan(vec![forget(1)]);
     assert_eq!(images(&machine), ["a:2"]);
     assert_eq!(size(&machine), with_old - 1, "the spec of generation 1 is forgotten");
+}
+
+#[test]
+fn an_end_is_told_once_although_the_start_after_it_repeats_it() {
+    let exit = Some(Exit { code: 1, out_of_memory: false, at: Timestamp(5) });
+    let mut machine = Machine::with_cluster();
+    machine.deploy(&shop("shop", "a", 1));
+    machine.plan(vec![start(1, "shop/api", 0, 1, 1)]);
+    let before = machine.codes().len();
+    let with = |phase, restarts| ReplicaStatus { restarts, last_exit: exit, ..in_phase(phase) };
+    machine.report(1, 1, with(Phase::BackingOff(Timestamp(1077)), 0));
+    machine.report(1, 1, with(Phase::Preparing, 0));
+    machine.report(1, 1, with(READY, 1));
+    assert_eq!(machine.codes()[before..], ["restarting", "ready"]);
 }

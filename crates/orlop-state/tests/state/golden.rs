@@ -134,6 +134,7 @@ fn full_status() -> ReplicaStatus {
         phase: Phase::BackingOff(Timestamp(1_700_000_010_000)),
         since: Timestamp(1_700_000_000_000),
         restarts: 3,
+        failures: 0,
         address: Some("10.77.0.9".parse().expect("an address")),
         reason: Some(Reason::new("exited", "exited with code 1")),
         last_exit: Some(Exit { code: 1, out_of_memory: true, at: Timestamp(1_700_000_000_000) }),
@@ -180,7 +181,10 @@ fn commands() -> Vec<(&'static str, Kind)> {
         reason: Reason::new("slow_pull", "the image took long"),
     };
     let report = ReplicaReport { replica, generation: Generation(3), status: full_status() };
-    let deploy = Deploy { deployment: full_deployment(), expected_generation: Some(Generation(2)) };
+    let deploy = Deploy { deployment: full_deployment(), expected_generation: Some(Generation(2)), retry: false };
+    let again = Deploy { retry: true, ..deploy.clone() };
+    let failing = ReplicaStatus { failures: 4, ..full_status() };
+    let failing = vec![ReplicaReport { replica, generation: Generation(3), status: failing }];
     let init = InitCluster {
         cluster: ClusterId::from_u128(0x0192_3456_789a_7bcd_8ef0_1234_5678_9abe),
         range: "10.77.0.0/16".parse().expect("a range"),
@@ -194,12 +198,14 @@ fn commands() -> Vec<(&'static str, Kind)> {
     vec![
         ("init_cluster", Kind::InitCluster(init)),
         ("deploy", Kind::Deploy(deploy)),
+        ("deploy_again", Kind::Deploy(again)),
         ("scale", Kind::Scale(orlop_state::command::Scale { service: at("shop/api"), replicas: 5 })),
         ("stop", Kind::Stop(stop)),
         ("register_node", Kind::RegisterNode(RegisterNode { node, ..register(1, "alpha") })),
         ("node_silent", Kind::NodeSilent(NodeSilent { node })),
         ("node_alive", Kind::NodeAlive(NodeAlive { node })),
         ("report_replicas", Kind::ReportReplicas(ReportReplicas { node, reports: vec![report] })),
+        ("report_failures", Kind::ReportReplicas(ReportReplicas { node, reports: failing })),
         ("submit_plan", Kind::SubmitPlan(plan)),
         ("acquire_lease", Kind::AcquireLease(AcquireLease { holder: "one".into(), ttl: Millis(15_000) })),
         ("record_events", Kind::RecordEvents(RecordEvents { events: vec![event] })),
@@ -300,7 +306,7 @@ fn every_kind_of_command_has_golden_bytes() {
             None => 0,
         };
     }
-    assert_eq!(covered, 12);
+    assert_eq!(covered, 14, "two of them in two forms");
 }
 
 #[test]

@@ -127,7 +127,11 @@ fn resolve(state: &State, op: &Op, ids: &mut u128) -> Kind {
             if *replicas == 3 && services & 3 == 3 {
                 spec.services.remove("web");
             }
-            Kind::Deploy(Deploy { deployment: spec, expected_generation: expected.map(Generation) })
+            Kind::Deploy(Deploy {
+                deployment: spec,
+                expected_generation: expected.map(Generation),
+                retry: expected.is_none(),
+            })
         }
         Op::Scale { service, replicas } => {
             Kind::Scale(Scale { service: a_service(state, *service).name, replicas: *replicas })

@@ -45,7 +45,7 @@ impl Machine {
 
     pub(crate) fn deploy(&mut self, deployment: &Deployment) -> Answer {
         let deployment = deployment.clone();
-        self.apply(Kind::Deploy(Deploy { deployment, expected_generation: None })).answer
+        self.apply(Kind::Deploy(Deploy { deployment, expected_generation: None, retry: false })).answer
     }
 
     pub(crate) fn stop(&mut self, deployment: &str, service: Option<&str>, order: StopOrder) -> Answer {
