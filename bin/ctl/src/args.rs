@@ -113,6 +113,10 @@ pub(crate) enum ImageCommand {
     Import(ImportArgs),
     /// List the images of the nodes.
     Ls,
+    /// Remove images from the nodes; refused while a service uses one of them.
+    Rm(RemoveArgs),
+    /// Remove all images that no service names and no replica runs.
+    Prune(PruneArgs),
     /// Make an OCI archive of files, such as one static program; needs no cluster.
     Pack(PackArgs),
 }
@@ -235,6 +239,22 @@ pub(crate) struct ImportArgs {
     #[arg(long)]
     pub(crate) name: Option<String>,
     /// Only to this node; may be given more than once. Without: to all.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    /// As `image ls` shows them: registry.example/shop/api:1.4.
+    #[arg(required = true)]
+    pub(crate) name: Vec<String>,
+    #[command(flatten)]
+    pub(crate) on: PruneArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Only from this node; may be given more than once. Without: from all.
     #[arg(long, value_name = "NODE")]
     pub(crate) node: Vec<String>,
 }
@@ -367,6 +387,8 @@ mod tests {
             "image pack --name localhost/hello:1 --file target/hello:/hello --entrypoint /hello --out target/hello.tar",
             "image import hello.tar --name localhost/hello:1",
             "image ls",
+            "image rm localhost/hello:1 --node alpha",
+            "image prune",
             "completions bash",
             "help exit-codes",
             "spec schema",

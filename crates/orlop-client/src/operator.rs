@@ -259,6 +259,15 @@ impl OperatorClient {
         let answer = self.answer(self.operator.clone().list_images(pb::ListImagesRequest {}).await)?;
         all("images", answer.images)
     }
+
+    /// Removes images from nodes (from all, when none is named): those of these names, or all that nothing uses when no
+    /// name is given. Answers with those that were there.
+    pub async fn remove_images(&self, names: &[String], nodes: &[NodeId]) -> Result<Vec<Image>, Error> {
+        let nodes = nodes.iter().map(ToString::to_string).collect();
+        let request = pb::RemoveImagesRequest { names: names.to_vec(), nodes };
+        let answer = self.answer(self.operator.clone().remove_images(request).await)?;
+        all("images", answer.images)
+    }
 }
 
 fn all<W, T: TryFrom<W, Error = InvalidWire>>(field: &str, wire: Vec<W>) -> Result<Vec<T>, Error> {

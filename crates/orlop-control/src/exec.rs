@@ -28,7 +28,7 @@ impl Control {
         let Some(replica) = self.machine.read(|state| state.replica(id).cloned()) else {
             return Err(Status::not_found(format!("there is no replica {id}; `ps` lists them")));
         };
-        if !replica.status.phase.is_started() {
+        if !replica.status.phase.may_have_process() {
             let message = format!("{id} does not run, it is {}; `why {id}` says more", replica.status.phase.word());
             return Err(Status::failed_precondition(message));
         }

@@ -1,4 +1,4 @@
-//! Images: an archive to several nodes at once, and what they have.
+//! Images: an archive to several nodes at once, what they have, and what of it goes.
 
 use crate::control::Control;
 use crate::sessions::Session;
@@ -71,6 +71,38 @@ impl Control {
         }
         images.sort_by(|a, b| (&a.name, &a.node).cmp(&(&b.name, &b.node)));
         Ok(images)
+    }
+
+    /// Removes images from nodes: those that are named, none of which may be in use, or else all that are not in use.
+    pub(crate) async fn remove_images(&self, named: &[String], nodes: Vec<NodeId>) -> Imported {
+        for name in named {
+            let users: Vec<String> =
+                self.machine.read(|state| state.users_of_image(name).map(ToString::to_string).collect());
+            if !users.is_empty() {
+                let message = format!("{name} is used by {}; stop that first, or change its image", users.join(", "));
+                return Err(Status::failed_precondition(message));
+            }
+        }
+        let removing = nodes.into_iter().map(|node| async move {
+            let mut names: Vec<String> = named.to_vec();
+            if names.is_empty() {
+                let start = pb::session_start::Kind::ImageList(pb::ImageListStart {});
+                let there = images_of(&mut self.open_session(node, start).await?).await?;
+                let unused = |name: &String| self.machine.read(|state| state.users_of_image(name).next().is_none());
+                names = there.into_iter().map(|image| image.name).filter(unused).collect();
+            }
+            if names.is_empty() {
+                return Ok(Vec::new());
+            }
+            let start = pb::session_start::Kind::ImageRemove(pb::ImageRemoveStart { names });
+            images_of(&mut self.open_session(node, start).await?).await
+        });
+        let mut removed = Vec::new();
+        for list in join_all(removing).await {
+            removed.extend(list?);
+        }
+        removed.sort_by(|a, b| (&a.name, &a.node).cmp(&(&b.name, &b.node)));
+        Ok(removed)
     }
 }
 

@@ -67,6 +67,11 @@ impl Phase {
         matches!(self, Phase::Starting | Phase::Running(_))
     }
 
+    /// May there be a process to join: one that was started, or was asked to end and is not gone yet?
+    pub fn may_have_process(self) -> bool {
+        self.is_started() || self == Phase::Stopping
+    }
+
     /// Is it over?
     pub fn is_finished(self) -> bool {
         matches!(self, Phase::Finished(_))

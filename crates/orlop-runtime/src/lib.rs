@@ -50,6 +50,10 @@ pub trait ContainerRuntime: Send + Sync + 'static {
     /// The images of the store, by name.
     async fn images(&self) -> Result<Vec<ImageInfo>, RuntimeError>;
 
+    /// Forgets an image by its name; what nothing else needs of it goes from the disk soon after. Containers made of it
+    /// stay as they are. Tells whether it was there.
+    async fn remove_image(&self, name: &str) -> Result<bool, RuntimeError>;
+
     /// Makes a container with everything set up but its program not begun. What an interrupted creation of the same id
     /// left, and a container of that id that ended, is replaced; one that runs is `WrongState`. On an error nothing is
     /// left, unless containerd went away meanwhile.

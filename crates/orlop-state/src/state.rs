@@ -137,6 +137,14 @@ impl State {
         ids.filter_map(|(_, id)| self.replicas.get(id))
     }
 
+    /// The services that name an image, or have a replica of an earlier generation that runs it.
+    pub fn users_of_image<'a>(&'a self, image: &'a str) -> impl Iterator<Item = &'a ServiceRef> + 'a {
+        self.services.iter().filter_map(move |(name, record)| {
+            let mut specs = record.earlier.values().chain([&record.state.spec]);
+            specs.any(|spec| spec.workload.image.name == image).then_some(name)
+        })
+    }
+
     /// All nodes, by id.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()

@@ -173,3 +173,34 @@ fn exit_codes_are_those_of_the_manual() {
     let nobody = Testbed::prepare(Options::default());
     assert_eq!(nobody.ctl(&["status"]).code, 5);
 }
+
+#[test]
+fn images_that_nothing_uses_go_and_those_in_use_stay() {
+    let testbed = testbed(Options::default());
+    testbed.deploy(&app(&shell("box", "exec sleep 1000", "")), &["--wait"]);
+    let refused = testbed.ctl(&["image", "rm", "localhost/busybox:1"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains("is used by app/box"), "{refused:?}");
+    let pruned = testbed.ctl_ok(&["image", "prune"]);
+    assert!(pruned.contains("localhost/hello:1") && !pruned.contains("busybox"), "{pruned}");
+    assert_eq!(testbed.ctl_json(&["image", "ls"]).as_array().map(Vec::len), Some(1));
+    // What runs is made of what is left.
+    assert_eq!(testbed.ctl_ok(&["exec", "app/box", "--", "/bin/echo", "here"]), "here\n");
+    testbed.ctl_ok(&["stop", "app", "--force", "--wait"]);
+    testbed.ctl_ok(&["image", "rm", "localhost/busybox:1"]);
+    assert_eq!(testbed.ctl_json(&["image", "ls"]).as_array().map(Vec::len), Some(0));
+    // It can come back.
+    testbed.import(&[orlop_testbed::TestImage::Busybox]);
+    testbed.deploy(&app(&shell("box", "exec sleep 1000", "")), &["--wait"]);
+}
+
+#[test]
+fn a_command_can_join_a_process_that_is_being_stopped() {
+    let testbed = testbed(Options::default());
+    let slow = shell("slow", "trap : TERM; while true; do sleep 0.1; done", "");
+    testbed.deploy(&app(&slow.replace("stop_grace_period: 2s", "stop_grace_period: 60s")), &["--wait"]);
+    testbed.ctl_ok(&["stop", "app"]);
+    wait_for_phase(&testbed, "app/slow", &["stopping"]);
+    assert_eq!(testbed.ctl_ok(&["exec", "app/slow", "--", "/bin/echo", "here"]), "here\n");
+    testbed.ctl_ok(&["stop", "app", "--force", "--wait"]);
+}

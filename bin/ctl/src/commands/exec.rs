@@ -16,7 +16,7 @@ pub(crate) async fn exec(context: &Context, args: ExecArgs) -> Result<u8, Failur
     let client = context.client()?;
     let state = client.state(None).await?;
     let replica = target(&state, &args.name)?;
-    if !replica.status.phase.is_started() {
+    if !replica.status.phase.may_have_process() {
         let phase = replica.status.phase.word();
         let name = format!("{}/{}", replica.service, replica.slot);
         return Err(Failure::new(
@@ -41,7 +41,9 @@ fn target<'a>(state: &'a ClusterState, name: &str) -> Result<&'a Replica, Failur
         Found::Replica(replica) => Ok(replica),
         Found::Service(service) => {
             let started = || state.replicas_of(&service.name).filter(|r| r.status.phase.is_started());
-            started().find(|r| r.is_ready()).or_else(|| started().next()).ok_or_else(|| {
+            let stopping = || state.replicas_of(&service.name).find(|r| r.status.phase.may_have_process());
+            let best = started().find(|r| r.is_ready()).or_else(|| started().next()).or_else(stopping);
+            best.ok_or_else(|| {
                 let name = &service.name;
                 Failure::new(FAILED, format!("{name} has no replica that runs; see `orlopctl why {name}`"))
             })

@@ -1,11 +1,12 @@
-//! `image import`, `image ls`, `image pack`.
+//! `image import`, `image ls`, `image rm`, `image prune`, `image pack`.
 
-use crate::args::{ImportArgs, PackArgs};
+use crate::args::{ImportArgs, PackArgs, PruneArgs, RemoveArgs};
 use crate::context::Context;
 use crate::failure::{FAILED, Failure, NOT_FOUND};
 use crate::output::{ImageOut, PackOut};
 use crate::render;
-use orlop_client::find;
+use orlop_client::{ClusterState, Image, find};
+use orlop_model::NodeId;
 use orlop_runtime::pack::{self, Entry, PackError, PackOptions};
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -16,10 +17,7 @@ use tokio::io::AsyncRead;
 pub(crate) async fn import(context: &Context, args: ImportArgs) -> Result<(), Failure> {
     let client = context.client()?;
     let state = client.state(None).await?;
-    let mut nodes = Vec::new();
-    for name in &args.node {
-        nodes.push(find::node(&state, name)?.id);
-    }
+    let nodes = nodes(&state, &args.node)?;
     let (archive, total): (Box<dyn AsyncRead + Unpin + Send>, Option<u64>) = match args.file == Path::new("-") {
         true => (Box::new(tokio::io::stdin()), None),
         false => {
@@ -50,6 +48,47 @@ pub(crate) async fn ls(context: &Context) -> Result<(), Failure> {
     let (state, images) = (client.state(None).await?, client.images().await?);
     let value: Vec<ImageOut> = images.iter().map(ImageOut::of).collect();
     context.print(|| render::images(&state, &images), value)
+}
+
+/// Removes images by name.
+pub(crate) async fn rm(context: &Context, args: &RemoveArgs) -> Result<(), Failure> {
+    let client = context.client()?;
+    let state = client.state(None).await?;
+    let nodes = nodes(&state, &args.on.node)?;
+    let there = client.images().await?;
+    let is_there = |name: &&String| {
+        there.iter().any(|i| i.name == **name && (nodes.is_empty() || i.node.is_some_and(|node| nodes.contains(&node))))
+    };
+    if let Some(missing) = args.name.iter().find(|name| !is_there(name)) {
+        return Err(Failure::new(
+            NOT_FOUND,
+            format!("no node has the image {missing}; `orlopctl image ls` lists what there is"),
+        ));
+    }
+    let removed = client.remove_images(&args.name, &nodes).await?;
+    print_removed(context, &state, &removed)
+}
+
+/// Removes images that nothing uses.
+pub(crate) async fn prune(context: &Context, args: &PruneArgs) -> Result<(), Failure> {
+    let client = context.client()?;
+    let state = client.state(None).await?;
+    let removed = client.remove_images(&[], &nodes(&state, &args.node)?).await?;
+    print_removed(context, &state, &removed)
+}
+
+fn print_removed(context: &Context, state: &ClusterState, removed: &[Image]) -> Result<(), Failure> {
+    let value: Vec<ImageOut> = removed.iter().map(ImageOut::of).collect();
+    let text = || match removed.is_empty() {
+        true => "Every image is in use: nothing was removed.\n".to_owned(),
+        false => format!("Removed:\n{}", render::images(state, removed)),
+    };
+    context.print(text, value)
+}
+
+fn nodes(state: &ClusterState, names: &[String]) -> Result<Vec<NodeId>, Failure> {
+    let ids: Result<Vec<NodeId>, _> = names.iter().map(|name| find::node(state, name).map(|node| node.id)).collect();
+    Ok(ids?)
 }
 
 /// Makes an archive of files.

@@ -54,6 +54,8 @@ async fn answer(context: &Context, command: Command) -> Result<u8, Failure> {
         Command::Node(NodeCommand::Ls) => status::nodes(context).await?,
         Command::Image(ImageCommand::Import(args)) => image::import(context, args).await?,
         Command::Image(ImageCommand::Ls) => image::ls(context).await?,
+        Command::Image(ImageCommand::Rm(args)) => image::rm(context, &args).await?,
+        Command::Image(ImageCommand::Prune(args)) => image::prune(context, &args).await?,
         Command::Image(ImageCommand::Pack(args)) => image::pack(context, args)?,
         Command::Completions { shell } => help::completions(shell)?,
         Command::Help { topic } => help::help(&topic)?,

@@ -135,6 +135,23 @@ async fn what_goes_on_for_ever_ends_when_nobody_reads_it_any_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn images_are_removed_unless_a_service_uses_them() {
+    let world = World::whole().await;
+    let file = world.spec(&[("api", "good", 1)]);
+    world.ctl(&format!("deploy -f {file} --wait")).await.expect(0);
+    let refused = world.ctl("image rm registry.example/good:1").await.expect(1);
+    assert!(refused.contains("registry.example/good:1 is used by shop/api; stop that first"), "{refused}");
+    let missed = world.ctl("image rm registry.example/other:1").await.expect(4);
+    assert!(missed.contains("no node has the image registry.example/other:1"), "{missed}");
+    assert!(world.ctl("image prune").await.expect(0).contains("Every image is in use: nothing was removed."));
+    world.ctl("stop shop --wait").await.expect(0);
+    for line in ["image rm registry.example/good:1 --node alpha", "image prune"] {
+        let removed = world.ctl(line).await.expect(0);
+        assert!(removed.starts_with("Removed:\n") && removed.contains("registry.example/good:1"), "{removed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn waiting_in_vain_says_what_is_missing() {
     let world = World::whole().await;
     let file = world.spec(&[("api", "crash", 1)]);

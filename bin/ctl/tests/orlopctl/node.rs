@@ -142,6 +142,7 @@ async fn session(mut client: Client, invitation: pb::SessionInvitation) {
             let archive = session.input().await;
             session.send(Frame::Images(images(&start.name, archive.len() as u64))).await;
         }
+        Kind::ImageRemove(start) => session.send(Frame::Images(images(&start.names.join(" "), 3 << 20))).await,
         Kind::ImageList(_) => session.send(Frame::Images(images("registry.example/good:1", 3 << 20))).await,
     }
     // The control plane ends the stream when it has heard enough.

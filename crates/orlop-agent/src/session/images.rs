@@ -1,11 +1,11 @@
-//! Image archives in, image lists out.
+//! Image archives in, image lists out, images away.
 
 use super::{HungUp, Incoming, Outgoing, Sessions};
 use bytes::Bytes;
 use futures::stream;
 use orlop_proto::node::v1 as pb;
 use orlop_proto::node::v1::session_frame::Frame;
-use orlop_runtime::ImageInfo;
+use orlop_runtime::{ImageInfo, RuntimeError};
 use std::io;
 use tokio_util::io::StreamReader;
 
@@ -36,6 +36,22 @@ impl Sessions {
     pub(super) async fn list_images(&self, outgoing: &Outgoing) -> Result<(), HungUp> {
         match self.runtime.images().await {
             Ok(images) => outgoing.send(listed(images)).await,
+            Err(error) => outgoing.fail_with(&error).await,
+        }
+    }
+
+    pub(super) async fn remove_images(&self, start: pb::ImageRemoveStart, outgoing: &Outgoing) -> Result<(), HungUp> {
+        let removing = async {
+            let mut removed: Vec<ImageInfo> = self.runtime.images().await?;
+            removed.retain(|image| start.names.contains(&image.name));
+            for image in &removed {
+                self.runtime.remove_image(&image.name).await?;
+                tracing::info!(image = image.name, "removed an image, as asked");
+            }
+            Ok::<_, RuntimeError>(removed)
+        };
+        match removing.await {
+            Ok(removed) => outgoing.send(listed(removed)).await,
             Err(error) => outgoing.fail_with(&error).await,
         }
     }

@@ -105,6 +105,7 @@ impl Sessions {
                 Some(Kind::Exec(start)) => self.exec(start, incoming, &outgoing).await,
                 Some(Kind::ImageImport(start)) => self.import(start, incoming, &outgoing).await,
                 Some(Kind::ImageList(_)) => self.list_images(&outgoing).await,
+                Some(Kind::ImageRemove(start)) => self.remove_images(start, &outgoing).await,
                 None => {
                     let message = "this agent does not know that kind of session";
                     outgoing.fail(Reason::new("unsupported", message)).await

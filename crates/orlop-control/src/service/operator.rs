@@ -23,6 +23,8 @@ const LINES_MAX: usize = 256;
 const FRAMES_MAX: usize = 16;
 /// The most events of one answer.
 const EVENTS_MAX: u32 = 10_000;
+/// The most images that are removed by name at once.
+const REMOVED_MAX: usize = 1000;
 /// The events of an answer when nobody says how many.
 const EVENTS_DEFAULT: u32 = 100;
 
@@ -177,6 +179,20 @@ impl pb::operator_service_server::OperatorService for Service {
         _request: Request<pb::ListImagesRequest>,
     ) -> Result<Response<pb::ListImagesResponse>, Status> {
         Ok(Response::new(pb::ListImagesResponse { images: self.0.list_images().await? }))
+    }
+
+    async fn remove_images(
+        &self,
+        request: Request<pb::RemoveImagesRequest>,
+    ) -> Result<Response<pb::RemoveImagesResponse>, Status> {
+        let request = request.into_inner();
+        if request.names.len() > REMOVED_MAX {
+            let found = request.names.len();
+            return Err(InvalidWire::new("names", format!("found {found}; expected at most {REMOVED_MAX}")).into());
+        }
+        let nodes = self.0.nodes_for_images(&request.nodes)?;
+        let images = self.0.remove_images(&request.names, nodes).await?;
+        Ok(Response::new(pb::RemoveImagesResponse { images }))
     }
 }
 

@@ -152,6 +152,10 @@ impl ContainerRuntime for Containerd {
         self.containers().await?.images.list().await
     }
 
+    async fn remove_image(&self, name: &str) -> Result<bool, RuntimeError> {
+        self.containers().await?.images.remove(name).await
+    }
+
     async fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
         self.containers().await?.create(spec).await
     }

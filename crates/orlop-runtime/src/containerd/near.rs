@@ -1,15 +1,26 @@
-//! What images there are instead of one that is not there.
+//! Images by name: forgetting one, and what there is instead of one that is not there.
 
-use super::client::QUICK;
+use super::client::{Failure, PROCESS, QUICK};
 use super::images::Images;
 use crate::RuntimeError;
-use containerd_client::services::v1::ListImagesRequest;
+use containerd_client::services::v1::{DeleteImageRequest, ListImagesRequest};
 use orlop_model::similar::distance;
 
 /// More would not be read.
 const NEAR_MAX: usize = 3;
 
 impl Images {
+    /// See [`crate::ContainerRuntime::remove_image`].
+    pub(super) async fn remove(&self, name: &str) -> Result<bool, RuntimeError> {
+        // The record alone: containerd collects what it held together by itself.
+        let request = self.client.request(DeleteImageRequest { name: name.to_owned(), sync: false });
+        match self.client.answer(PROCESS, self.client.images().delete(request)).await {
+            Ok(_) => Ok(true),
+            Err(Failure::NotFound(_)) => Ok(false),
+            Err(failure) => Err(self.client.error("removing an image", failure)),
+        }
+    }
+
     /// The names of the node's images that may have been meant, three at most.
     pub(super) async fn near(&self, wanted: &str) -> Result<Vec<String>, RuntimeError> {
         let request = self.client.request(ListImagesRequest::default());

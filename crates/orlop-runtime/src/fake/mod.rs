@@ -25,6 +25,7 @@ pub enum Operation {
     EnsureImage,
     Import,
     Images,
+    RemoveImage,
     Create,
     Start,
     Wait,
@@ -297,6 +298,11 @@ impl ContainerRuntime for FakeRuntime {
         self.enter(Operation::Images, "").await?;
         let world = self.shared.world.lock();
         Ok(world.present.iter().map(|n| ImageInfo { name: n.clone(), digest: digest(n), size: 0 }).collect())
+    }
+
+    async fn remove_image(&self, name: &str) -> Result<bool, RuntimeError> {
+        self.enter(Operation::RemoveImage, name).await?;
+        self.change(|world| Ok(world.present.remove(name)))
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
