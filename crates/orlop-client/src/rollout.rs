@@ -244,7 +244,7 @@ impl Rollout {
         let again_at = self.again_at;
         let time = async {
             match again_at {
-                Some(at) => tokio::time::sleep((at - now()).into()).await,
+                Some(at) => tokio::time::sleep((at - SystemTime::now().into()).into()).await,
                 None => std::future::pending().await,
             }
         };
@@ -252,7 +252,7 @@ impl Rollout {
             changes = self.watch.next() => self.state.apply(changes?),
             () = time => {}
         }
-        let now = now();
+        let now = SystemTime::now().into();
         self.seen.look(&self.state, now);
         let progress = judge(&self.state, &self.goal, &self.seen, now);
         self.again_at = progress.again_at;
@@ -263,11 +263,6 @@ impl Rollout {
     pub fn state(&self) -> &ClusterState {
         &self.state
     }
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(Millis::from(since).0)
 }
 
 impl OperatorClient {

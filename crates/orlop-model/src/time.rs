@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn a_rounded_span_is_as_exact_as_a_sentence_needs_it() {
         for (span, said) in [
-            (0, "0ms"),
+            (0, "0s"),
             (7, "7ms"),
             (107, "100ms"),
             (999, "1s"),

@@ -105,8 +105,7 @@ impl<'a> Gates<'a> {
             gate.blocked.push(Reason::new("waiting_dependency", format!("waits for {more} more")));
         }
         if !failed.is_empty() {
-            let message = format!("{}; to try again, stop it and deploy it once more", listing(failed.into_iter()));
-            let reason = Reason::new("dependency_timeout", message);
+            let reason = Reason::new("dependency_timeout", listing(failed.into_iter()));
             gate.blocked = vec![reason.clone()];
             gate.fault = Some(DependencyFault { generation: service.generation, failed: true, reason });
             gate.changes_at = None;

@@ -97,7 +97,7 @@ fn a_dependency_that_does_not_come_up_in_time_fails_the_service() {
         )));
     let file = testbed.spec_file(&spec);
     let deploy = testbed.ctl(&["deploy", "-f", file.to_str().expect("a plain path"), "--wait", "--timeout", "30s"]);
-    assert_eq!(deploy.code, 1, "{deploy:?}");
+    assert_eq!(deploy.code, 8, "{deploy:?}");
     wait_for_why(&testbed, "app/api", &["db"]);
     wait_for_phase(&testbed, "app/web", &["running"]);
     assert_eq!(replicas(&testbed, "app/api").len(), 0);

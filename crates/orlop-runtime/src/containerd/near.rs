@@ -13,7 +13,7 @@ impl Images {
     /// See [`crate::ContainerRuntime::remove_image`].
     pub(super) async fn remove(&self, name: &str) -> Result<bool, RuntimeError> {
         // The record alone: containerd collects what it held together by itself.
-        let request = self.client.request(DeleteImageRequest { name: name.to_owned(), sync: false });
+        let request = self.client.request(DeleteImageRequest { name: name.to_owned(), ..Default::default() });
         match self.client.answer(PROCESS, self.client.images().delete(request)).await {
             Ok(_) => Ok(true),
             Err(Failure::NotFound(_)) => Ok(false),

@@ -61,7 +61,9 @@ fn take(change: &mut Change<'_>, report: ReplicaReport) {
     let Some(replica) = change.state.replicas.get(&report.replica) else { return };
     let old = &replica.status;
     let same = ReplicaStatus { since: old.since, ..report.status.clone() } == *old;
-    if same || (old.phase.is_finished() && !report.status.phase.is_finished()) {
+    // Another may have its slot by now.
+    let gave_way = matches!(old.phase, Phase::Finished(Outcome::Stopped | Outcome::Lost));
+    if same || gave_way || (old.phase.is_finished() && !report.status.phase.is_finished()) {
         return;
     }
     let news = news(replica, &report.status);

@@ -479,6 +479,28 @@ fn reports_are_taken_in_order_and_repeats_change_nothing() {
 }
 
 #[test]
+fn a_replica_that_gave_way_does_not_take_its_slot_back_by_failing() {
+    for outcome in [Outcome::Stopped, Outcome::Lost] {
+        let mut machine = Machine::with_cluster();
+        machine.deploy(&shop("shop", "a", 1));
+        machine.plan(vec![start(1, "shop/api", 0, 1, 1)]);
+        machine.report(1, 1, in_phase(Phase::Finished(outcome)));
+        machine.plan(vec![start(2, "shop/api", 0, 1, 1)]);
+        machine.report(1, 1, in_phase(Phase::Finished(Outcome::Failed)));
+        let of = |id| machine.state.replica(ReplicaId::from_u128(id)).map(|r| r.status.phase);
+        assert_eq!((of(1), of(2)), (Some(Phase::Finished(outcome)), Some(Phase::Pending)));
+    }
+    // One that was isolated may still be stopped.
+    let mut machine = Machine::with_cluster();
+    machine.deploy(&shop("shop", "a", 1));
+    machine.plan(vec![start(1, "shop/api", 0, 1, 1)]);
+    machine.report(1, 1, in_phase(Phase::Finished(Outcome::Isolated)));
+    machine.report(1, 1, in_phase(Phase::Finished(Outcome::Stopped)));
+    let phase = machine.state.replica(ReplicaId::from_u128(1)).map(|r| r.status.phase);
+    assert_eq!(phase, Some(Phase::Finished(Outcome::Stopped)));
+}
+
+#[test]
 fn reports_that_do_not_fit_are_named() {
     let mut machine = Machine::with_cluster();
     machine.deploy(&shop("shop", "a", 1));
