@@ -2,7 +2,7 @@
 
 use ipnet::Ipv4Net;
 use orlop_model::{Millis, ReplicaId, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 /// How long a freed address is not given to another replica. Until then somebody may still hold a route to it, and
@@ -87,7 +87,55 @@ pub struct Addresses {
     last: Ipv4Addr,
 }
 
+/// What an earlier daemon left of its addresses, wherever it can be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Remains {
+    /// The addresses of the bridge; empty without a bridge.
+    pub bridge: BTreeSet<Ipv4Net>,
+    /// The addresses of each replica's `eth0`; empty for a namespace without.
+    pub replicas: BTreeMap<ReplicaId, BTreeSet<Ipv4Net>>,
+    /// The subnet that the daemon noted.
+    pub subnet: Option<Ipv4Net>,
+    /// Which replica has which address, as the daemon noted. Counts only where the kernel says nothing.
+    pub held: BTreeMap<ReplicaId, Ipv4Addr>,
+}
+
+impl Remains {
+    /// The subnet that most replicas live in; without replicas, the one that was noted, else the bridge's.
+    fn subnet(&self) -> Option<Subnet> {
+        let lived_in = self.replicas.values().flatten().filter_map(|net| Subnet::new(*net).ok());
+        let on_bridge = self.bridge.iter().filter_map(|net| {
+            let subnet = Subnet::new(*net).ok()?;
+            (subnet.gateway() == net.addr()).then_some(subnet)
+        });
+        let noted = self.subnet.and_then(|net| Subnet::new(net).ok());
+        let votes = |subnet: &Subnet| {
+            let live_there = |nets: &&BTreeSet<Ipv4Net>| {
+                nets.iter().any(|net| subnet.with_prefix(net.addr()) == *net && subnet.allows(net.addr()))
+            };
+            self.replicas.values().filter(live_there).count()
+        };
+        // Of equal ones, `max_by_key` takes the last.
+        lived_in.chain(on_bridge).chain(noted).max_by_key(votes)
+    }
+}
+
 impl Addresses {
+    /// Takes up what an earlier daemon left. `None` when it left nothing that tells a subnet. Also answers the replicas
+    /// whose address is not known: they get one as if they were new.
+    pub fn found(remains: &Remains) -> Option<(Self, BTreeSet<ReplicaId>)> {
+        let mut addresses = Self::new(remains.subnet()?);
+        let mut unknown = BTreeSet::new();
+        // What the kernel says comes first, so that no note takes an address from who has it.
+        for (replica, nets) in &remains.replicas {
+            if !nets.iter().any(|net| addresses.adopt(*replica, net.addr())) {
+                unknown.insert(*replica);
+            }
+        }
+        unknown.retain(|replica| !remains.held.get(replica).is_some_and(|noted| addresses.adopt(*replica, *noted)));
+        Some((addresses, unknown))
+    }
+
     /// Nothing given out.
     pub fn new(subnet: Subnet) -> Self {
         Self { subnet, held: BTreeMap::new(), resting: BTreeMap::new(), last: subnet.gateway() }
@@ -135,7 +183,7 @@ impl Addresses {
         }
         // A freed time in the future is from before the clock was set back: such an address has rested long enough.
         self.resting.retain(|_, freed| *freed <= now && now - *freed < RESTING);
-        let taken: std::collections::BTreeSet<Ipv4Addr> = self.held.values().copied().collect();
+        let taken: BTreeSet<Ipv4Addr> = self.held.values().copied().collect();
         let (first, final_) = self.subnet.range();
         let last = u32::from(self.last);
         let free = (last.saturating_add(1).max(first)..=final_)
@@ -167,7 +215,6 @@ impl Addresses {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeSet;
 
     fn subnet(text: &str) -> Subnet {
         Subnet::new(text.parse().unwrap()).unwrap()
@@ -214,6 +261,42 @@ mod tests {
         assert!(!addresses.adopt(replica(2), Ipv4Addr::new(10, 90, 1, 1)), "the gateway");
         assert!(!addresses.adopt(replica(2), Ipv4Addr::new(10, 90, 1, 255)), "broadcast");
         assert!(!addresses.adopt(replica(2), Ipv4Addr::new(10, 90, 2, 2)), "elsewhere");
+    }
+
+    #[test]
+    fn what_a_daemon_left_is_found_again_with_and_without_its_bridge() {
+        let nets = |texts: &[&str]| -> BTreeSet<Ipv4Net> { texts.iter().map(|text| text.parse().unwrap()).collect() };
+        let held = |remains: &Remains| Addresses::found(remains).unwrap().0.held().clone();
+        let ours =
+            BTreeMap::from([(replica(1), Ipv4Addr::new(10, 90, 1, 7)), (replica(2), Ipv4Addr::new(10, 90, 1, 8))]);
+        let mut remains = Remains {
+            bridge: nets(&["10.90.1.1/24"]),
+            replicas: [(replica(1), nets(&["10.90.1.7/24"])), (replica(2), nets(&["10.90.1.8/24"]))].into(),
+            ..Remains::default()
+        };
+        assert_eq!(held(&remains), ours);
+        for bridge in [nets(&[]), nets(&["10.1.0.1/24"]), nets(&["10.1.0.1/24", "10.90.1.1/24"])] {
+            remains.bridge = bridge;
+            assert_eq!(Addresses::found(&remains).unwrap().0.subnet(), subnet("10.90.1.0/24"));
+            assert_eq!(held(&remains), ours, "{:?}", remains.bridge);
+        }
+        // A link that was taken away: only the note knows its address, and the kernel's word comes before it.
+        remains.replicas.insert(replica(1), nets(&[]));
+        remains.held = ours.clone();
+        assert_eq!(held(&remains), ours);
+        remains.held.insert(replica(1), Ipv4Addr::new(10, 90, 1, 8));
+        let (found, unknown) = Addresses::found(&remains).unwrap();
+        assert_eq!(unknown, [replica(1)].into());
+        assert_eq!(found.held().len(), 1);
+        // Who is noted and has no namespace is gone.
+        remains.held.insert(replica(3), Ipv4Addr::new(10, 90, 1, 9));
+        assert!(!held(&remains).contains_key(&replica(3)));
+        remains.replicas.values_mut().for_each(BTreeSet::clear);
+        remains.bridge.clear();
+        assert_eq!(Addresses::found(&remains), None);
+        remains.subnet = Some("10.90.1.0/24".parse().unwrap());
+        remains.held = ours.clone();
+        assert_eq!(held(&remains), ours, "also when no link is left");
     }
 
     #[test]

@@ -5,10 +5,10 @@ use crate::network::{Network, NetworkError};
 use ipnet::Ipv4Net;
 use orlop_model::{ReplicaId, Timestamp};
 use orlop_overlay_core::{
-    Addresses, Desired, Instance, InvalidSubnet, NoFreeAddress, Observed, Subnet, plan_node, plan_replica,
+    Addresses, Desired, Instance, InvalidSubnet, NoFreeAddress, Observed, Remains, Subnet, plan_node, plan_replica,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -53,6 +53,9 @@ pub enum AttachError {
         /// How many replicas live there.
         attached: usize,
     },
+    /// What an earlier daemon left could not be read, so nobody knows which addresses are in use.
+    #[error("what an earlier overlay daemon left on this node cannot be read, and a new address could be one in use")]
+    Unread(#[source] NetworkError),
     /// The subnet is full.
     #[error(transparent)]
     Full(#[from] NoFreeAddress),
@@ -78,12 +81,17 @@ enum Event {
     Stop,
 }
 
-/// What outlives the daemon beside the kernel: the addresses that rest. When this is lost, an address may come back
-/// early; nothing else.
+/// What outlives the daemon beside the kernel: the addresses that rest, and those that replicas have. When this is
+/// lost, an address may come back early, and a replica whose link somebody took away as well may get another one.
 #[derive(Debug, Serialize, Deserialize)]
 struct Memory {
     resting: BTreeMap<Ipv4Addr, u64>,
     last: Ipv4Addr,
+    #[serde(default)]
+    subnet: Option<String>,
+    /// By the replica's id.
+    #[serde(default)]
+    held: BTreeMap<String, Ipv4Addr>,
 }
 
 pub(crate) struct Daemon {
@@ -95,6 +103,8 @@ pub(crate) struct Daemon {
     pub(crate) subnet: watch::Receiver<Option<Ipv4Net>>,
     /// `None` until the node has a subnet.
     pub(crate) addresses: Option<Addresses>,
+    /// Was it read what an earlier daemon left? Until then no address is given out.
+    pub(crate) found: bool,
 }
 
 fn now() -> Timestamp {
@@ -104,11 +114,7 @@ fn now() -> Timestamp {
 impl Daemon {
     /// Works until `stop`; leaves everything in place.
     pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Request>, stop: CancellationToken) {
-        if let Err(error) = self.find_again().await {
-            tracing::error!(error = %chain(&error), "could not read what an earlier overlay daemon left");
-        }
         let mut timer = tokio::time::interval_at(tokio::time::Instant::now() + PASS, PASS);
-        self.take_subnet();
         self.pass().await;
         loop {
             let event = tokio::select! {
@@ -122,7 +128,7 @@ impl Daemon {
                 Event::Stop => break,
                 Event::Request(request) => self.answer(request).await,
                 Event::SubnetChanged => {
-                    if self.take_subnet() {
+                    if self.found && self.take_subnet() {
                         self.pass().await;
                     }
                 }
@@ -171,26 +177,41 @@ impl Daemon {
         Desired { instance: self.instance.clone(), subnet: addresses.subnet(), replicas: addresses.held().clone() }
     }
 
-    /// Takes up what is in the kernel: the bridge knows the subnet, each namespace its address.
+    /// Takes up what is in the kernel, once: each namespace knows its replica's address. What the last daemon noted says
+    /// the rest. A replica whose namespace was taken away altogether is attached anew when it is asked for.
     async fn find_again(&mut self) -> Result<(), NetworkError> {
-        let replicas = self.network.replicas()?;
-        let Some(bridge) = self.network.bridge().await? else { return Ok(()) };
-        let Some(subnet) = bridge.addresses.first().and_then(|net| Subnet::new(*net).ok()) else { return Ok(()) };
-        let mut addresses = Addresses::new(subnet);
-        let mut incomplete = BTreeSet::new();
-        for replica in replicas {
-            // A namespace that cannot be entered is what a daemon left that died while making it.
-            let inside = self.network.observe_inside(replica).await.unwrap_or_default();
-            let found = inside.eth0.iter().flat_map(|eth0| eth0.addresses.iter()).next();
-            if !found.is_some_and(|net| addresses.adopt(replica, net.addr())) {
-                incomplete.insert(replica);
+        if self.found {
+            return Ok(());
+        }
+        let bridge = self.network.bridge().await?.map(|bridge| bridge.addresses).unwrap_or_default();
+        let mut remains = Remains { bridge, ..Remains::default() };
+        for replica in self.network.replicas()? {
+            // A name without a namespace is what a daemon left that died while making it.
+            let eth0 = match self.network.has_namespace(replica) {
+                true => self.network.observe_inside(replica).await?.eth0,
+                false => None,
+            };
+            remains.replicas.insert(replica, eth0.map(|eth0| eth0.addresses).unwrap_or_default());
+        }
+        let memory = std::fs::read(&self.memory).ok().and_then(|bytes| serde_json::from_slice::<Memory>(&bytes).ok());
+        if let Some(memory) = &memory {
+            remains.subnet = memory.subnet.as_ref().and_then(|subnet| subnet.parse().ok());
+            let read = |(replica, address): (&String, &Ipv4Addr)| Some((replica.parse().ok()?, *address));
+            remains.held = memory.held.iter().filter_map(read).collect();
+        }
+        if let Some((mut addresses, incomplete)) = Addresses::found(&remains) {
+            if let Some(memory) = memory {
+                let resting =
+                    memory.resting.into_iter().filter(|(a, _)| !addresses.held().values().any(|held| held == a));
+                let resting: Vec<_> = resting.map(|(address, at)| (address, Timestamp(at))).collect();
+                addresses.remember(resting, memory.last);
             }
+            let subnet = addresses.subnet().net();
+            tracing::info!(%subnet, replicas = addresses.held().len(), ?incomplete, "found attachments");
+            self.addresses = Some(addresses);
         }
-        if let Some(memory) = std::fs::read(&self.memory).ok().and_then(|b| serde_json::from_slice::<Memory>(&b).ok()) {
-            addresses.remember(memory.resting.into_iter().map(|(a, at)| (a, Timestamp(at))), memory.last);
-        }
-        tracing::info!(subnet = %subnet.net(), replicas = addresses.held().len(), ?incomplete, "found attachments");
-        self.addresses = Some(addresses);
+        self.found = true;
+        self.take_subnet();
         Ok(())
     }
 
@@ -232,6 +253,10 @@ impl Daemon {
     }
 
     async fn attach(&mut self, replica: ReplicaId) -> Result<Attachment, AttachError> {
+        if !self.found {
+            self.find_again().await.map_err(AttachError::Unread)?;
+            self.pass().await;
+        }
         let no_subnet = || AttachError::NoSubnet { node: self.node.clone() };
         let known = self.addresses.as_ref().ok_or_else(no_subnet)?.held().contains_key(&replica);
         if !known {
@@ -241,6 +266,9 @@ impl Daemon {
         let addresses = self.addresses.as_mut().ok_or(AttachError::NoSubnet { node })?;
         let address = addresses.attach(replica, now())?;
         let subnet = addresses.subnet();
+        if !known {
+            self.remember();
+        }
         if let Err(error) = self.mend_replica(replica).await {
             // The address stays the replica's: part of it may be in the kernel, and the next try goes on from there.
             // What all replicas share may be what is missing.
@@ -274,16 +302,26 @@ impl Daemon {
     }
 
     fn remember(&self) {
-        let Some((resting, last)) = self.addresses.as_ref().map(Addresses::memory) else { return };
-        let memory = Memory { resting: resting.iter().map(|(a, at)| (*a, at.0)).collect(), last };
+        let Some(addresses) = &self.addresses else { return };
+        let (resting, last) = addresses.memory();
+        let memory = Memory {
+            resting: resting.iter().map(|(a, at)| (*a, at.0)).collect(),
+            last,
+            subnet: Some(addresses.subnet().net().to_string()),
+            held: addresses.held().iter().map(|(replica, address)| (replica.to_string(), *address)).collect(),
+        };
         let bytes = serde_json::to_vec(&memory).unwrap_or_default();
         if let Err(error) = crate::write_whole(&self.memory, &bytes) {
-            tracing::warn!(%error, path = %self.memory.display(), "could not note which addresses rest");
+            tracing::warn!(%error, path = %self.memory.display(), "could not note which addresses are in use and which rest");
         }
     }
 
     /// Looks at everything and mends what is not as it should be.
     async fn pass(&mut self) {
+        if let Err(error) = self.find_again().await {
+            tracing::error!(error = %chain(&error), "could not read what an earlier overlay daemon left; trying again");
+            return;
+        }
         self.pass_node().await;
         let replicas: Vec<_> = self.addresses.iter().flat_map(|a| a.held().keys().copied()).collect();
         for replica in replicas {

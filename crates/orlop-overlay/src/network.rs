@@ -101,7 +101,12 @@ impl Network {
         self.namespace_dir.join(replica.to_string())
     }
 
-    /// The replicas that have a namespace.
+    /// Is there a namespace of this replica, and not only the name that one would have?
+    pub fn has_namespace(&self, replica: ReplicaId) -> bool {
+        namespace::is_namespace(&self.namespace_path(replica))
+    }
+
+    /// The replicas that have a namespace, or the name of one.
     pub fn replicas(&self) -> Result<BTreeSet<ReplicaId>, NetworkError> {
         let doing = || io_error(format!("list {}", self.namespace_dir.display()));
         let mut found = BTreeSet::new();

@@ -125,6 +125,7 @@ impl Overlay {
             memory: config.run_dir.join("addresses.json"),
             subnet,
             addresses: None,
+            found: false,
         };
         let (requests, queue) = mpsc::channel(64);
         let server = tonic::transport::Server::builder()
@@ -170,7 +171,7 @@ impl Service {
 fn status(error: &AttachError) -> Status {
     let message = daemon::chain(error);
     match error {
-        AttachError::NoSubnet { .. } | AttachError::Stopping => Status::unavailable(message),
+        AttachError::NoSubnet { .. } | AttachError::Unread(_) | AttachError::Stopping => Status::unavailable(message),
         AttachError::InvalidSubnet(_) | AttachError::SubnetChanged { .. } => Status::failed_precondition(message),
         AttachError::Full(_) => Status::resource_exhausted(message),
         AttachError::Network(_) => Status::internal(message),

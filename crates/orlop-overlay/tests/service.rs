@@ -455,3 +455,53 @@ async fn without_a_subnet_without_room_and_with_another_subnet_the_daemon_says_s
     assert_eq!((moved.address.as_str(), moved.gateway.as_str()), ("10.201.6.2", "10.201.6.1"));
     assert_eq!(output(&format!("ip -4 -o addr show {} | wc -l", node.config.bridge)).trim(), "1");
 }
+
+#[tokio::test]
+async fn a_daemon_that_starts_without_its_bridge_gives_nobody_an_address_in_use_and_mends_the_old_links() {
+    let mut node = Node::new(5, Some("10.201.5.0/24")).await;
+    let before = vec![node.attached(1).await, node.attached(2).await, node.attached(3).await];
+    let bridge = node.config.bridge.clone();
+    let port = |number| {
+        let instance = orlop_overlay_core::Instance::new(&bridge, &bridge).unwrap();
+        instance.port(ReplicaId::from_u128(number))
+    };
+    for (harm, kept) in [
+        (format!("ip link del {bridge}"), vec![1, 2, 3]),
+        // Its lower address comes first in every list.
+        (format!("ip addr flush dev {bridge}; ip addr add 10.1.0.1/24 dev {bridge}"), vec![1, 2, 3]),
+        (format!("ip link del {bridge}; ip link del {}", port(2)), vec![1, 2, 3]),
+        (format!("ip link del {}; ip link del {}; ip link del {}", port(1), port(2), port(3)), vec![1, 2, 3]),
+    ] {
+        node.daemon.take().unwrap().kill();
+        run(&harm);
+        node.start().await;
+        let new = node.attached(9).await;
+        assert!(before.iter().all(|old| old.address != new.address), "{harm}: {new:?}");
+        for number in kept {
+            let old = &before[number as usize - 1];
+            assert_eq!(node.attached(number).await, *old, "{harm}");
+            let (place, gateway) = (old.namespace.clone(), old.gateway.clone());
+            // The node itself answers over the link: it has nothing at that port.
+            let answer = within(place, move || ask(&gateway).unwrap_err().kind());
+            assert_eq!(answer, std::io::ErrorKind::ConnectionRefused, "{harm}: replica {number}");
+        }
+        node.detach(9).await;
+    }
+}
+
+#[tokio::test]
+async fn while_it_cannot_be_read_what_was_left_no_address_is_given_out() {
+    let mut node = Node::new(6, Some("10.201.6.0/24")).await;
+    let old = node.attached(1).await;
+    node.daemon.take().unwrap().kill();
+    // A namespace that cannot be entered as a network.
+    run(&format!("mount --bind /proc/self/ns/uts {}", old.namespace));
+    node.start().await;
+    let refused = node.attach(2).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    assert!(refused.message().contains("cannot be read"), "{refused}");
+    run(&format!("umount {}", old.namespace));
+    let new = node.attached(2).await;
+    assert_ne!(new.address, old.address);
+    assert_eq!(node.attach(1).await.unwrap(), old);
+}
