@@ -276,6 +276,46 @@ fn crashes_wait_longer_each_time_and_a_calm_while_is_forgiven() {
 }
 
 #[test]
+fn the_time_that_a_lost_process_was_ready_does_not_count_for_the_next() {
+    let mut life = Life::running(Workload { health: Some(health()), ..workload() });
+    let again = |life: &mut Life, attempt: u32| {
+        for input in [Input::Removed, Input::FilesReady, Input::Created, Input::Started] {
+            if life.machine.next_deadline().is_some_and(|_| life.phase().word() == "backing-off") {
+                life.wait();
+            }
+            life.tell(input);
+        }
+        assert_eq!(life.machine.running_attempt(), Some(attempt));
+    };
+    // It crashes twice, is ready once, and its container is lost long after.
+    life.tell(exited(1));
+    again(&mut life, 2);
+    life.tell(exited(2));
+    again(&mut life, 3);
+    assert_eq!(life.machine.record().failures, 2);
+    life.tell(passed(3));
+    life.now += 1000;
+    let epoch = life.machine.epoch().expect("nothing is under way");
+    assert_eq!(
+        life.tell(Input::Observed { epoch, containers: Vec::new() }),
+        "report preparing(container_lost), remove"
+    );
+    assert_eq!((life.machine.record().failures, life.machine.record().ready_since), (2, None));
+    again(&mut life, 4);
+    // The next was never ready, however long it took.
+    life.now += 100_000;
+    life.tell(exited(4));
+    assert_eq!(life.machine.record().failures, 3);
+    // One that had calmed down before it was lost has made good for the failures before.
+    again(&mut life, 5);
+    life.tell(passed(5));
+    life.now += 60_000;
+    let epoch = life.machine.epoch().expect("nothing is under way");
+    life.tell(Input::Observed { epoch, containers: Vec::new() });
+    assert_eq!(life.machine.record().failures, 0);
+}
+
+#[test]
 fn a_crash_means_what_the_service_says() {
     for (on_panic, steps, outcome) in [
         (OnPanic::Shutdown, "report failed(exited), remove", Outcome::Failed),

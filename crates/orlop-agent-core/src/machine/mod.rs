@@ -488,6 +488,7 @@ impl ReplicaMachine {
         if let Some(reason) = self.unhealthy.take() {
             return self.panicked(reason, now, out);
         }
+        self.calm_ends(now);
         self.next_attempt();
         let reason = Reason::new("container_lost", "its container is gone, and nobody knows how it ended");
         self.set_status(Phase::Preparing, Some(reason), now, out);
@@ -529,15 +530,20 @@ impl ReplicaMachine {
             self.busy.check_cancelled = true;
             out.push(Step::Cancel(Operation::Check));
         }
-        let calm = self.record.ready_since.take().is_some_and(|since| now - since >= self.timings.calm);
-        if calm {
-            self.record.failures = 0;
-        }
+        self.calm_ends(now);
         self.next_attempt();
         match self.assignment.as_ref().map(|a| a.workload.on_panic) {
             Some(OnPanic::Restart) | None => self.back_off(reason, now, out),
             Some(OnPanic::Shutdown) => self.give_up(Outcome::Failed, reason, now, out),
             Some(OnPanic::Isolate) => self.give_up(Outcome::Isolated, reason, now, out),
+        }
+    }
+
+    /// The present process is ready no longer. One that was for long enough has made good for the failures before it.
+    fn calm_ends(&mut self, now: Timestamp) {
+        let calm = self.record.ready_since.take().is_some_and(|since| now - since >= self.timings.calm);
+        if calm {
+            self.record.failures = 0;
         }
     }
 
