@@ -5,8 +5,8 @@
 
 mod adopt;
 mod loggers;
-mod records;
 mod resync;
+mod writing;
 
 use crate::StartError;
 use crate::board::{Board, Posted, main_container};
@@ -18,7 +18,7 @@ use crate::session::Sessions;
 use crate::uplink::{Introduction, Uplink, attend};
 use adopt::Leftover;
 use futures::FutureExt;
-use orlop_agent_core::{Failure, GenerationGuard, Input, Operation, Record, ReplicaMachine, Step};
+use orlop_agent_core::{Failure, GenerationGuard, Input, Operation, ReplicaMachine, Step};
 use orlop_follower::{Follower, FollowerConfig, ViewState};
 use orlop_model::{Assignment, Exit, Level, NodeId, Outcome, Phase, Reason, ReplicaId, ReplicaStatus, Subject, View};
 use orlop_runtime::{ContainerRuntime, LostLogger, ResolvedImage, RuntimeError};
@@ -29,13 +29,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use writing::Unwritten;
 
 /// How long an agent that was asked to stop waits for its last reports to be taken.
 const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 /// How often loggers that were killed are looked for. A container that says 64 KiB meanwhile has to wait.
 const LOGGERS_EVERY: Duration = Duration::from_secs(2);
-/// How often old logs are looked for.
-const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
 pub(crate) struct Agent {
     config: Config,
@@ -55,8 +54,6 @@ pub(crate) struct Agent {
     refused: BTreeSet<ReplicaId>,
     /// Since the listing that is under way was begun, which may still have something of them.
     forgotten: BTreeSet<ReplicaId>,
-    /// Records that could not be written.
-    unwritten: BTreeMap<ReplicaId, Record>,
     runtime_is_away: bool,
     resync_at: Instant,
     resync_runs: bool,
@@ -74,6 +71,7 @@ struct Entry {
     image: Option<ResolvedImage>,
     attachment: Option<Attachment>,
     cancels: BTreeMap<Operation, CancellationToken>,
+    unwritten: Option<Unwritten>,
 }
 
 enum Event {
@@ -130,6 +128,7 @@ impl Agent {
         };
         let follower = Follower::start(follower_config, beside.clone()).await?;
         let board = Board::new();
+        let sweep_at = Instant::now() + config.sweep;
         let executor = Executor {
             runtime: runtime.clone(),
             overlay,
@@ -158,11 +157,10 @@ impl Agent {
             guard: GenerationGuard::default(),
             refused: BTreeSet::new(),
             forgotten: BTreeSet::new(),
-            unwritten: BTreeMap::new(),
             runtime_is_away: false,
             resync_at: Instant::now(),
             resync_runs: false,
-            sweep_at: Instant::now() + SWEEP_EVERY,
+            sweep_at,
             loggers_at: Some(Instant::now()),
             tasks: JoinSet::new(),
             _attending: AbortOnDrop(attending),
@@ -212,7 +210,7 @@ impl Agent {
             self.begin_mending();
         }
         if self.sweep_at <= now {
-            self.sweep_at = now + SWEEP_EVERY;
+            self.sweep_at = now + self.config.sweep;
             self.begin_sweep();
         }
     }
@@ -221,10 +219,16 @@ impl Agent {
         let machines = self.entries.values().filter_map(|entry| entry.machine.next_deadline());
         let machines = machines.min().map(|at| self.clock.instant(at));
         let resync = (!self.resync_runs).then_some(self.resync_at);
-        [machines, resync, self.loggers_at, Some(self.sweep_at)].into_iter().flatten().min().unwrap_or(self.sweep_at)
+        let writing = self.writing_deadline();
+        [machines, resync, writing, self.loggers_at, Some(self.sweep_at)]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(self.sweep_at)
     }
 
     fn time_passed(&mut self) {
+        self.write_again();
         let now = self.clock.now();
         let is_due = |(replica, entry): (&ReplicaId, &Entry)| {
             entry.machine.next_deadline().is_some_and(|at| at <= now).then_some(*replica)
@@ -328,6 +332,7 @@ impl Agent {
         };
         if let (Step::CreateContainer { attempt }, Some(Input::Created)) = (&step, &input) {
             self.await_end(replica, *attempt);
+            self.tell_of_limits(replica);
         }
         if let Some(input) = input {
             self.tell(replica, input);
@@ -343,10 +348,15 @@ impl Agent {
     }
 
     fn take_steps(&mut self, replica: ReplicaId, steps: Vec<Step>) {
+        let mut answers = Vec::new();
         for step in steps {
             match step {
-                Step::Persist(record) => self.write_record(record),
-                Step::Report(status) => self.report(replica, status),
+                Step::Persist(record) => self.persist(replica, &record),
+                Step::Report(status) => {
+                    if !self.withhold(replica, &status) {
+                        self.report(replica, status);
+                    }
+                }
                 Step::Event { level, reason } => {
                     let subject = self.subject_of(replica);
                     self.uplink.event(self.clock.now(), level, &subject, &reason);
@@ -358,8 +368,15 @@ impl Agent {
                     }
                 }
                 Step::Forget => return self.forget(replica),
-                step => self.begin(replica, step),
+                step => match self.held_back(replica, &step) {
+                    Some(failure) => answers.extend(fail_of(&step, failure)),
+                    None => self.begin(replica, step),
+                },
             }
+        }
+        // A machine that hears of a failure waits before it tries again, so this ends.
+        for answer in answers {
+            self.tell(replica, answer);
         }
         if let Some(entry) = self.entries.get(&replica) {
             let container = entry.machine.running_attempt().map(|attempt| main_container(replica, attempt));
@@ -438,7 +455,6 @@ impl Agent {
         {
             tracing::warn!(%replica, %error, "its files were not removed; the next start of the agent tries again");
         }
-        self.unwritten.remove(&replica);
         self.entries.remove(&replica);
         self.forgotten.insert(replica);
         self.board.drop_replica(replica);
@@ -458,13 +474,27 @@ impl Agent {
         }
     }
 
+    /// A limit that the machine cannot enforce is asked for all the same, since the scheduler counts with it; but nobody
+    /// is left to believe that it holds.
+    fn tell_of_limits(&self, replica: ReplicaId) {
+        let assignment = self.entries.get(&replica).and_then(|entry| entry.machine.assignment());
+        let Some(resources) = assignment.map(|a| a.workload.resources) else { return };
+        let missing = self.executor.runtime.unenforced(&resources);
+        if !missing.is_empty() {
+            let reason = Reason::new("limit_not_enforced", limits_message(&missing));
+            self.uplink.event(self.clock.now(), Level::Warning, &self.subject_of(replica), &reason);
+        }
+    }
+
     fn node_event(&self, level: Level, reason: Reason) {
         let subject = Subject { node: Some(self.node), ..Subject::default() };
         self.uplink.event(self.clock.now(), level, &subject, &reason);
     }
 
     fn begin_sweep(&mut self) {
-        let (root, live, limits) = (self.layout.logs(), self.board.replicas(), self.config.logs.clone());
+        let (root, limits) = (self.layout.logs(), self.config.logs.clone());
+        // What was found counts before a view has told what it is.
+        let live: BTreeSet<ReplicaId> = self.entries.keys().chain(self.found.keys()).copied().collect();
         self.tasks.spawn_blocking(move || {
             let is_live = |path: &std::path::Path| {
                 path.file_name().and_then(|n| n.to_str()?.parse().ok()).is_some_and(|id: ReplicaId| live.contains(&id))
@@ -479,6 +509,14 @@ impl Agent {
             Event::Done
         });
     }
+}
+
+fn limits_message(missing: &[&str]) -> String {
+    let limits = missing.join(" and ");
+    format!(
+        "the limit of {limits} is not enforced: the node's kernel has no cgroup controller for it; \
+         boot the node with cgroup version 2, or place the service elsewhere"
+    )
 }
 
 /// Does the control plane want what it wanted before? That it echoes a status is no order.

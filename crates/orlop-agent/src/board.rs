@@ -42,10 +42,6 @@ impl Board {
         self.posted.lock().get(&replica).cloned()
     }
 
-    pub(crate) fn replicas(&self) -> Vec<ReplicaId> {
-        self.posted.lock().keys().copied().collect()
-    }
-
     /// Becomes changed when a replica appears.
     pub(crate) fn appearances(&self) -> watch::Receiver<u64> {
         self.replicas.subscribe()

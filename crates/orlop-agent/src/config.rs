@@ -27,6 +27,8 @@ pub struct Config {
     pub logs: LogLimits,
     /// How often the runtime's containers are compared with what is believed; the nudge comes with each event anyway.
     pub resync: Duration,
+    /// How often logs beyond their [limits](LogLimits) are looked for.
+    pub sweep: Duration,
     /// How long machines wait for what.
     pub timings: Timings,
 }
@@ -48,6 +50,7 @@ impl Config {
             environment: BTreeMap::new(),
             logs: LogLimits::default(),
             resync: Duration::from_secs(15),
+            sweep: Duration::from_secs(600),
             timings: Timings::default(),
         }
     }

@@ -323,6 +323,8 @@ fn with_remedy(message: &str, reason: &Reason) -> String {
         }
         "mount_invalid" => "Correct `volumes`, or make what is missing on the node.",
         "working_dir_invalid" => "Correct `working_dir`.",
+        "disk_failed" => "Look at the node's disk and the agent's log; it is tried again by itself.",
+        "limit_not_enforced" => "Boot the node with cgroup version 2, or place the service on another node.",
         "disk_full" => "Make room on the node; it is tried again by itself.",
         "runtime_unavailable" => "Is containerd running on the node? It is tried again by itself.",
         "out_of_memory" => "Raise `resources.memory`, or find out what needs so much.",

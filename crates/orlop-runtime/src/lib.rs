@@ -26,8 +26,8 @@ pub use fake::FakeRuntime;
 pub use image::{ImageConfig, ImageInfo, ResolvedImage};
 
 use async_trait::async_trait;
-use orlop_model::Exit;
 use orlop_model::spec::{Image, Signal};
+use orlop_model::{Exit, Resources};
 
 /// An image archive being read.
 pub type Archive = Box<dyn tokio::io::AsyncRead + Send + Unpin>;
@@ -58,6 +58,9 @@ pub trait ContainerRuntime: Send + Sync + 'static {
     /// left, and a container of that id that ended, is replaced; one that runs is `WrongState`. On an error nothing is
     /// left, unless containerd went away meanwhile.
     async fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError>;
+
+    /// Which of these limits the machine has no means to enforce (`cpu`, `memory`): containers are made without them.
+    fn unenforced(&self, resources: &Resources) -> Vec<&'static str>;
 
     /// Begins the program. A container that runs already, or has ended since, is fine.
     async fn start(&self, id: &str) -> Result<(), RuntimeError>;

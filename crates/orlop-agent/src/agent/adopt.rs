@@ -75,7 +75,8 @@ impl Agent {
         let seed = replica.as_u128() as u64 ^ self.node.as_u128() as u64;
         let (now, timings) = (self.clock.now(), self.config.timings.clone());
         let (machine, steps) = ReplicaMachine::adopt(replica, assignment, leftover.record, found, now, timings, seed);
-        let entry = Entry { machine, image: None, attachment: leftover.attachment, cancels: BTreeMap::new() };
+        let entry =
+            Entry { machine, image: None, attachment: leftover.attachment, cancels: BTreeMap::new(), unwritten: None };
         self.entries.insert(replica, entry);
         for attempt in awaited {
             self.await_end(replica, attempt);

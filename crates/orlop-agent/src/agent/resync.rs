@@ -21,7 +21,6 @@ impl Agent {
     pub(super) fn begin_listing(&mut self) {
         self.resync_runs = true;
         self.forgotten.clear();
-        self.write_records_again();
         let epoch = |(replica, entry): (&ReplicaId, &super::Entry)| Some((*replica, entry.machine.epoch()?));
         let epochs = self.entries.iter().filter_map(epoch).collect();
         let (runtime, overlay) = (self.executor.runtime.clone(), self.executor.overlay.clone());

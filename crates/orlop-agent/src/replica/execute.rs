@@ -1,6 +1,6 @@
 //! Doing what a machine decided. Nothing is decided here: a step is done once, and how it went is the answer.
 
-use super::files::{check_binds, environment, write_etc};
+use super::files::{check_binds, environment, unwritten, write_etc};
 use super::spec::Ingredients;
 use super::{Attachment, Overlay, ROLE_INIT, ROLE_MAIN, probe};
 use crate::board::{init_container, main_container};
@@ -89,18 +89,6 @@ pub(crate) fn fail_of(step: &Step, failure: Failure) -> Option<Input> {
 
 fn cancelled() -> Failure {
     Failure::infrastructure("cancelled", "it was cancelled")
-}
-
-/// The replica's own files could not be written to its directory.
-fn not_written(directory: &std::path::Path, error: &std::io::Error) -> Failure {
-    let directory = directory.display();
-    let message = match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            format!("the disk of {directory} is full; free some space there, it is tried again by itself")
-        }
-        _ => format!("its files in {directory} were not written: {error}"),
-    };
-    Failure::infrastructure("disk_failed", message)
 }
 
 /// What a failure of the runtime means for the replica. `unknown` is the judgement of failures that nobody can name.
@@ -206,7 +194,8 @@ impl Executor {
         let (attachment, learned) = self.attachment(context).await?;
         let environment = environment(assignment, &self.environment)?;
         let etc = write_etc(&self.layout, &assignment.replica, attachment.address);
-        etc.map_err(|e| not_written(&self.layout.replica(assignment.replica.id), &e))?;
+        let directory = self.layout.replica(assignment.replica.id);
+        etc.map_err(|error| unwritten("its files in /etc were not written", &directory, &error))?;
         let ingredients = Ingredients {
             assignment,
             node: self.node,

@@ -4,6 +4,7 @@ use crate::node::{Layout, write_file};
 use orlop_agent_core::Failure;
 use orlop_model::spec::{EnvValue, VolumeSource};
 use orlop_model::{Assignment, Replica};
+use orlop_runtime::RuntimeError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -41,6 +42,20 @@ pub(crate) fn write_etc(layout: &Layout, replica: &Replica, address: Ipv4Addr) -
         .find(|text| text.lines().any(|line| line.starts_with("nameserver")))
         .unwrap_or_default();
     write_file(&directory.join("resolv.conf"), resolvers.as_bytes(), false)
+}
+
+/// What it means that something of the replica could not be written on the node: it is tried again.
+pub(crate) fn unwritten(what: &str, directory: &Path, error: &io::Error) -> Failure {
+    let detail = format!("{what} to {}: {error}", directory.display());
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            let full = RuntimeError::DiskFull { detail };
+            Failure::infrastructure(full.code(), full.to_string())
+        }
+        _ => {
+            Failure::infrastructure("disk_failed", format!("{detail}; see that the agent can write its data directory"))
+        }
+    }
 }
 
 /// A resolver configuration without the resolvers that only the host itself can reach.
@@ -99,6 +114,24 @@ pub(crate) fn check_binds(assignment: &Assignment) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use orlop_agent_core::FailureKind;
+
+    #[test]
+    fn a_full_disk_is_told_as_one_and_both_faults_of_a_disk_are_tried_again() {
+        for (kind, code, remedy) in [
+            (io::ErrorKind::StorageFull, "disk_full", "free some space"),
+            (io::ErrorKind::QuotaExceeded, "disk_full", "free some space"),
+            (io::ErrorKind::ReadOnlyFilesystem, "disk_failed", "see that the agent can write"),
+        ] {
+            let failure = unwritten("its record was not written", Path::new("/data/replicas"), &kind.into());
+            assert_eq!((failure.kind, failure.reason.code.as_str()), (FailureKind::Infrastructure, code));
+            assert!(
+                failure.reason.message.contains(remedy) && failure.reason.message.contains("/data/replicas"),
+                "{}",
+                failure.reason.message
+            );
+        }
+    }
 
     #[test]
     fn resolvers_on_loopback_are_left_out() {

@@ -11,6 +11,7 @@ mod refusal;
 mod spec;
 
 pub(crate) use execute::{Executor, Known, Learned, StepContext, fail_of, role_of};
+pub(crate) use files::unwritten;
 pub(crate) use overlay::{Attachment, Overlay};
 pub(crate) use record::{load_records, store_record};
 pub(crate) use refusal::refusal;

@@ -67,6 +67,17 @@ impl Session {
 #[derive(Default)]
 pub(crate) struct FakeOverlay {
     pub(crate) attached: Mutex<BTreeSet<ReplicaId>>,
+    /// `attach` or `detach`: calls that wait before they do anything.
+    pub(crate) held: watch::Sender<Option<&'static str>>,
+    /// The call that came last.
+    pub(crate) asked: watch::Sender<&'static str>,
+}
+
+impl FakeOverlay {
+    async fn enter(&self, call: &'static str) {
+        self.asked.send_replace(call);
+        self.held.subscribe().wait_for(|held| *held != Some(call)).await.expect("the sender lives");
+    }
 }
 
 impl Cluster {
@@ -343,6 +354,7 @@ impl OverlayService for FakeOverlay {
         &self,
         request: Request<overlay::AttachRequest>,
     ) -> Result<Response<overlay::AttachResponse>, Status> {
+        self.enter("attach").await;
         let replica = request.into_inner().replica.parse().expect("a replica");
         self.attached.lock().insert(replica);
         Ok(Response::new(overlay::AttachResponse { attachment: Some(attachment(replica)) }))
@@ -352,6 +364,7 @@ impl OverlayService for FakeOverlay {
         &self,
         request: Request<overlay::DetachRequest>,
     ) -> Result<Response<overlay::DetachResponse>, Status> {
+        self.enter("detach").await;
         self.attached.lock().remove(&request.into_inner().replica.parse().expect("a replica"));
         Ok(Response::new(overlay::DetachResponse {}))
     }
@@ -400,7 +413,7 @@ fn attachment(replica: ReplicaId) -> overlay::Attachment {
     }
 }
 
-pub(crate) fn replica_id(n: u128) -> ReplicaId {
+pub(crate) const fn replica_id(n: u128) -> ReplicaId {
     ReplicaId::from_u128(n)
 }
 

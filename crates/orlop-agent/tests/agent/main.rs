@@ -2,5 +2,8 @@
 //! `node` the real ones.
 
 mod cluster;
+mod disk;
+mod killed;
 mod memory;
 mod node;
+mod probes;

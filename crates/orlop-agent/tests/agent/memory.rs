@@ -14,22 +14,22 @@ use orlop_runtime::{ContainerRuntime, ContainerState, FakeRuntime, labels};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-const IMAGE: &str = "registry.example/shop/api:1";
+pub(crate) const IMAGE: &str = "registry.example/shop/api:1";
 
 /// A cluster whose overlay is in memory too.
-fn cluster() -> Cluster {
+pub(crate) fn cluster() -> Cluster {
     let cluster = Cluster::start();
     cluster.start_overlay();
     cluster
 }
 
-fn runtime() -> FakeRuntime {
+pub(crate) fn runtime() -> FakeRuntime {
     let runtime = FakeRuntime::new(|| SystemTime::now().into());
     runtime.add_image(IMAGE, Behaviour::default());
     runtime
 }
 
-async fn start(cluster: &Cluster, runtime: &FakeRuntime) -> Running {
+pub(crate) async fn start(cluster: &Cluster, runtime: &FakeRuntime) -> Running {
     cluster.agent(Arc::new(runtime.clone())).await
 }
 
@@ -38,7 +38,7 @@ fn touched(runtime: &FakeRuntime) -> Vec<Operation> {
     runtime.take_calls().into_iter().map(|c| c.operation).filter(|o| changes.contains(o)).collect()
 }
 
-async fn ids(runtime: &FakeRuntime) -> Vec<String> {
+pub(crate) async fn ids(runtime: &FakeRuntime) -> Vec<String> {
     runtime.list().await.expect("listed").into_iter().map(|c| c.id).collect()
 }
 
@@ -285,7 +285,7 @@ async fn a_replica_waits_for_a_port_before_it_starts_and_is_ready_when_its_check
 }
 
 /// A server that answers every request with a status.
-async fn answers(address: std::net::SocketAddr, status: Arc<std::sync::atomic::AtomicU32>) {
+pub(crate) async fn answers(address: std::net::SocketAddr, status: Arc<std::sync::atomic::AtomicU32>) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind(address).await.expect("bound");
     while let Ok((mut stream, _)) = listener.accept().await {

@@ -247,6 +247,40 @@ fn a_replica_lives_through_the_death_of_its_agent_with_its_process_its_logs_and_
 }
 
 #[test]
+fn a_command_that_takes_longer_than_its_check_may_is_ended() {
+    on_a_node(async |node| {
+        let _agent = node.agent().await;
+        let control = &node.cluster.control;
+        let replica = replica_id(0x19);
+        let mut workload = shell("busybox sleep 1000");
+        workload.health = Some(HealthCheck {
+            start_grace: Millis(0),
+            interval: Millis::from_secs(2),
+            timeout: Millis(500),
+            retries: 2,
+            check: Check::Command { command: ["/bin/busybox", "sleep", "77"].map(String::from).to_vec() },
+        });
+        control.assign(assignment(replica, workload));
+        control.until_phase(replica, Phase::Starting).await;
+        let pid = node.pid(replica).await.expect("it runs");
+        let space = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let own = space(&pid.to_string()).expect("it runs");
+        let checks = || {
+            let processes = std::fs::read_dir("/proc").expect("listed").flatten();
+            let names = processes.filter_map(|entry| entry.file_name().into_string().ok());
+            let command = |pid: &String| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            names.filter(|pid| command(pid).ends_with(b"sleep\x0077\x00") && space(pid).as_ref() == Some(&own)).count()
+        };
+        until("a check runs", || checks() == 1).await;
+        until("the check was ended", || checks() == 0).await;
+        assert_eq!(node.pid(replica).await, Some(pid), "it outlives a check that failed");
+        let status = control.until_phase(replica, Phase::Running(Health::Unhealthy)).await;
+        let reason = status.reason.expect("a reason");
+        assert!(reason.message.contains("it took longer than 500ms"), "{reason}");
+    });
+}
+
+#[test]
 fn init_steps_share_network_volumes_and_logs_with_the_replica_that_they_come_before() {
     on_a_node(async |node| {
         let _agent = node.agent().await;

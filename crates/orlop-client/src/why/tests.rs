@@ -147,6 +147,8 @@ fn every_code_that_nodes_and_the_planner_give_gets_a_remedy() {
         ("mount_invalid", "Correct `volumes`"),
         ("working_dir_invalid", "Correct `working_dir`"),
         ("disk_full", "Make room"),
+        ("disk_failed", "Look at the node's disk"),
+        ("limit_not_enforced", "cgroup version 2"),
         ("runtime_unavailable", "containerd"),
         ("out_of_memory", "resources.memory"),
         ("exited", "meant to stay"),

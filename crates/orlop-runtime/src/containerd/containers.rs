@@ -46,20 +46,29 @@ pub(crate) struct Containers {
     pub(crate) exits: Arc<Exits>,
     pub(crate) host: Host,
     user_files: Mutex<HashMap<String, Arc<UserFiles>>>,
+    /// Held while a volume's directory is made: replicas that share one may start at once.
+    volumes: Mutex<()>,
     pub(super) kept: Kept,
     /// How often another logger could not take over, by container.
     pub(super) failures: Mutex<BTreeMap<String, u32>>,
 }
 
 impl Containers {
-    pub(crate) fn new(client: Client, config: ContainerdConfig, images: Arc<Images>, exits: Arc<Exits>) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        config: ContainerdConfig,
+        images: Arc<Images>,
+        exits: Arc<Exits>,
+        host: Host,
+    ) -> Self {
         Self {
             client,
             config,
             images,
             exits,
-            host: host::detect(),
+            host,
             user_files: Mutex::default(),
+            volumes: Mutex::default(),
             kept: Kept::default(),
             failures: Mutex::default(),
         }
@@ -217,7 +226,11 @@ impl Containers {
                     }
                 }
                 MountSource::Volume(path) => {
-                    make_volume(path, user).map_err(|error| invalid(unusable(path, &error)))?;
+                    let _alone = self.volumes.lock();
+                    make_volume(path, user).map_err(|error| match is_full(&error) {
+                        true => RuntimeError::DiskFull { detail: format!("{}: {error}", path.display()) },
+                        false => invalid(unusable(path, &error)),
+                    })?;
                 }
                 MountSource::Tmpfs { .. } => {}
             }
@@ -241,12 +254,7 @@ impl Containers {
         }
         if let Err(error) = std::fs::create_dir_all(directory) {
             let detail = format!("{}: {error}", directory.display());
-            return Err(match error.kind() {
-                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                    RuntimeError::DiskFull { detail }
-                }
-                _ => failed(detail),
-            });
+            return Err(if is_full(&error) { RuntimeError::DiskFull { detail } } else { failed(detail) });
         }
         if !self.config.logger.is_file() {
             return Err(failed(format!("the log writer {} does not exist", self.config.logger.display())));
@@ -439,16 +447,30 @@ pub(crate) fn was_stopped(failure: &Failure) -> bool {
     }
 }
 
-/// Only a directory that we make changes its owner.
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
+
+/// Only a directory that we make changes its owner. It is made aside and renamed, so that one that is there under its
+/// name is known to be whole, whenever an earlier try was cut off. To be called by one at a time.
 fn make_volume(path: &Path, user: &User) -> std::io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)?;
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    };
+    std::fs::create_dir_all(parent)?;
+    let mut aside = std::ffi::OsString::from(".");
+    aside.push(name);
+    aside.push(".new");
+    let aside = parent.join(aside);
+    match std::fs::DirBuilder::new().mode(0o755).create(&aside) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+        _ => chown(&aside, Some(user.uid), Some(user.gid))?,
     }
-    std::fs::DirBuilder::new().mode(0o755).create(path)?;
-    chown(path, Some(user.uid), Some(user.gid))
+    // A directory does not replace a file: what is there under the name says so.
+    std::fs::rename(&aside, path)
 }
 
 fn percent(path: &Path) -> String {

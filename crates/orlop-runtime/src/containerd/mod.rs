@@ -28,14 +28,15 @@ use crate::container::{ContainerInfo, ContainerSpec, ExecProcess, ExecSpec, Lost
 use crate::image::{ImageInfo, ResolvedImage};
 use crate::images::RegistryConfig;
 use crate::images::registry::Registries;
+use crate::oci::Host;
 use crate::{Archive, ContainerRuntime, RuntimeError};
 use async_trait::async_trait;
 use client::{Client, QUICK};
 use containerd_client::services::v1::PluginsRequest;
 use containers::Containers;
 use exits::Exits;
-use orlop_model::Exit;
 use orlop_model::spec::{Image, Signal};
+use orlop_model::{Exit, Resources};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
@@ -86,6 +87,7 @@ pub struct Containerd {
 struct Inner {
     client: Client,
     config: ContainerdConfig,
+    host: Host,
     exits: Arc<Exits>,
     /// Made at the first call that containerd answers: it has to say which snapshotter works.
     containers: OnceCell<Arc<Containers>>,
@@ -96,7 +98,7 @@ impl Containerd {
     pub fn new(config: ContainerdConfig) -> Result<Self, RuntimeError> {
         let client = Client::new(&config.socket, &config.namespace)?;
         let exits = Arc::new(Exits::new(client.clone(), &config.namespace));
-        Ok(Self { inner: Arc::new(Inner { client, config, exits, containers: OnceCell::new() }) })
+        Ok(Self { inner: Arc::new(Inner { client, config, host: host::detect(), exits, containers: OnceCell::new() }) })
     }
 
     async fn containers(&self) -> Result<&Arc<Containers>, RuntimeError> {
@@ -108,7 +110,7 @@ impl Containerd {
                 let registries = Registries::new(inner.config.registries.clone());
                 let images = Arc::new(images::Images::new(inner.client.clone(), snapshots, registries));
                 let (client, config) = (inner.client.clone(), inner.config.clone());
-                Ok(Arc::new(Containers::new(client, config, images, inner.exits.clone())))
+                Ok(Arc::new(Containers::new(client, config, images, inner.exits.clone(), inner.host)))
             })
             .await
     }
@@ -158,6 +160,10 @@ impl ContainerRuntime for Containerd {
 
     async fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
         self.containers().await?.create(spec).await
+    }
+
+    fn unenforced(&self, resources: &Resources) -> Vec<&'static str> {
+        self.inner.host.unenforced(resources)
     }
 
     async fn start(&self, id: &str) -> Result<(), RuntimeError> {

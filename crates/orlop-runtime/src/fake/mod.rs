@@ -11,7 +11,7 @@ use crate::image::{ImageConfig, ImageInfo, ResolvedImage};
 use crate::{Archive, ContainerRuntime, RuntimeError};
 use async_trait::async_trait;
 use orlop_model::spec::{Image, PullPolicy, Signal};
-use orlop_model::{Exit, Timestamp};
+use orlop_model::{Exit, Resources, Timestamp};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -100,6 +100,7 @@ struct World {
     held: BTreeSet<(Operation, String)>,
     gone: bool,
     lost_loggers: Vec<LostLogger>,
+    without_limits: bool,
     calls: Vec<Call>,
     next_pid: u32,
 }
@@ -174,6 +175,11 @@ impl FakeRuntime {
     /// Kills the logger of a container; when it is mended, this comes of it.
     pub fn lose_logger(&self, id: &str, outcome: Result<(), String>) {
         self.change(|world| world.lost_loggers.push(LostLogger { id: id.to_owned(), outcome }));
+    }
+
+    /// Plays a machine that enforces no limits.
+    pub fn set_without_limits(&self) {
+        self.change(|world| world.without_limits = true);
     }
 
     /// Takes the processes of all containers away without a trace, as a restart of the machine does.
@@ -322,6 +328,13 @@ impl ContainerRuntime for FakeRuntime {
             world.containers.insert(spec.id.clone(), container);
             Ok(())
         })
+    }
+
+    fn unenforced(&self, resources: &Resources) -> Vec<&'static str> {
+        let missing = self.shared.world.lock().without_limits;
+        let cpu = (missing && resources.cpu.is_some()).then_some("cpu");
+        let memory = (missing && resources.memory.is_some()).then_some("memory");
+        cpu.into_iter().chain(memory).collect()
     }
 
     async fn start(&self, id: &str) -> Result<(), RuntimeError> {

@@ -13,6 +13,7 @@ use oci_spec::runtime::{
     LinuxResourcesBuilder, Mount, MountBuilder, PosixRlimitBuilder, PosixRlimitType, Process, ProcessBuilder,
     RootBuilder, Spec, SpecBuilder, User as OciUser, UserBuilder,
 };
+use orlop_model::Resources;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use user::User;
@@ -42,6 +43,19 @@ pub(crate) enum Cgroups {
     Legacy { swap: bool, cpu_quota: bool, memory: bool, pids: bool },
     /// Version 2.
     Unified,
+}
+
+impl Host {
+    /// See [`crate::ContainerRuntime::unenforced`].
+    pub(crate) fn unenforced(&self, resources: &Resources) -> Vec<&'static str> {
+        let (cpu, memory) = match self.cgroups {
+            Cgroups::Unified => (true, true),
+            Cgroups::Legacy { cpu_quota, memory, .. } => (cpu_quota, memory),
+        };
+        let cpu = (!cpu && resources.cpu.is_some()).then_some("cpu");
+        let memory = (!memory && resources.memory.is_some()).then_some("memory");
+        cpu.into_iter().chain(memory).collect()
+    }
 }
 
 /// What is run: the image's ENTRYPOINT and CMD with the spec's `command` and `args` over them. Empty when nobody says.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::container::LogTarget;
 use crate::image::{ImageConfig, ResolvedImage};
-use orlop_model::{Cpu, Memory, Resources};
+use orlop_model::{Cpu, Memory};
 use std::sync::Arc;
 
 fn image(config: ImageConfig) -> ResolvedImage {
@@ -126,13 +126,20 @@ fn what_would_be_misunderstood_is_refused() {
 }
 
 #[test]
-fn limits_that_a_machine_cannot_enforce_are_left_out() {
+fn limits_that_a_machine_cannot_enforce_are_left_out_and_told() {
     let host = Host { cgroups: Cgroups::Legacy { swap: false, cpu_quota: false, memory: true, pids: false }, ..LEGACY };
     let built = runtime_spec(&spec(), &User::default(), &host, "/orlop/a").unwrap();
     let json = serde_json::to_value(built.linux().as_ref().unwrap().resources()).unwrap();
     assert_eq!(json["memory"], serde_json::json!({"limit": 268_435_456}));
     assert_eq!(json["cpu"], serde_json::json!({"shares": 512}));
     assert_eq!(json.get("pids"), None);
+    let limits = spec().resources;
+    assert_eq!(host.unenforced(&limits), ["cpu"]);
+    let bare = Cgroups::Legacy { swap: false, cpu_quota: false, memory: false, pids: false };
+    assert_eq!(Host { cgroups: bare, ..LEGACY }.unenforced(&limits), ["cpu", "memory"]);
+    assert_eq!(Host { cgroups: bare, ..LEGACY }.unenforced(&Resources::default()), [""; 0], "nothing is asked for");
+    assert_eq!(LEGACY.unenforced(&limits), [""; 0]);
+    assert_eq!(Host { cgroups: Cgroups::Unified, ..LEGACY }.unenforced(&limits), [""; 0]);
 }
 
 #[test]

@@ -110,12 +110,48 @@ async fn limits_are_where_the_kernel_reads_them() {
     };
     assert_eq!(read("memory/memory.limit_in_bytes", "memory.max"), (64 << 20).to_string());
     assert!(["4096"].contains(&read("pids/pids.max", "pids.max").as_str()));
+    let told = machine.runtime.unenforced(&spec.resources);
     if std::path::Path::new("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").exists() {
         assert_eq!(read("cpu/cpu.cfs_quota_us", "-"), "25000");
+        assert_eq!(told, [""; 0]);
     } else if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
         assert_eq!(read("-/-", "cpu.max"), "25000 100000");
+        assert_eq!(told, [""; 0]);
+    } else {
+        assert_eq!(told, ["cpu"], "a limit that the kernel does not read is told");
     }
     within(machine.runtime.remove("limited")).await.unwrap();
+    machine.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_belongs_to_its_user_whenever_its_making_was_cut_off_and_a_full_disk_is_told_as_one() {
+    let machine = Machine::start().await;
+    let image = machine.busybox().await;
+    let full = machine.path("full");
+    std::fs::create_dir(&full).unwrap();
+    // Room for its own root alone.
+    nix::mount::mount(Some("tmpfs"), &full, Some("tmpfs"), nix::mount::MsFlags::empty(), Some("nr_inodes=1")).unwrap();
+    let mut spec = machine.script("writer", &image, "id -u; stat -c %u /data; touch /data/x && echo written");
+    spec.user = Some("1000:1000".into());
+    let source = MountSource::Volume(full.join("shop/data"));
+    spec.mounts = vec![Mount { target: "/data".into(), read_only: false, source }];
+    let error = within(machine.runtime.create(&spec)).await.unwrap_err();
+    assert_eq!((error.code(), error.is_permanent()), ("disk_full", false), "{error}");
+    let room = Some("nr_inodes=100");
+    nix::mount::mount(Some("tmpfs"), &full, Some("tmpfs"), nix::mount::MsFlags::MS_REMOUNT, room).unwrap();
+    // What an agent leaves that is killed before the directory has its owner.
+    std::fs::create_dir_all(full.join("shop/.data.new")).unwrap();
+    let (exit, output) = machine.run(&spec).await;
+    assert_eq!((exit.code, output), (0, ["1000", "1000", "written"].map(String::from).to_vec()));
+    let left: Vec<_> = std::fs::read_dir(full.join("shop")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["data"]);
+    // A volume that is there keeps its owner and what is in it.
+    spec.user = None;
+    let log = LogTarget::files(machine.path("logs").join("reader"));
+    let (_, output) = machine.run(&ContainerSpec { id: "reader".into(), log, ..spec }).await;
+    assert_eq!(output[..2], ["0", "1000"]);
+    nix::mount::umount(&full).unwrap();
     machine.finish().await;
 }
 

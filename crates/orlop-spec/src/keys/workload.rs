@@ -32,7 +32,7 @@ pub(crate) static IMAGE: Table = Table {
 
 pub(crate) static RESOURCES: Table = Table {
     name: "resources",
-    doc: "Reserved when a replica is placed, and enforced on the node.",
+    doc: "Reserved when a replica is placed, and enforced on the node. Where its kernel has no means to, a warning (`limit_not_enforced`) tells at each start.",
     tag: None,
     keys: &[
         key(
