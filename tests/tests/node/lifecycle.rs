@@ -150,6 +150,57 @@ fn init_steps_run_in_order_before_the_first_start_and_a_failed_one_is_named() {
     wait_for_why(&testbed, "app/bad", &["never"]);
 }
 
+/// An init step that runs a shell script, as YAML.
+fn init(id: &str, script: &str, more: &str) -> String {
+    format!(
+        "    init:\n      steps:\n        - {{ id: {id}, uses: init.run, \
+         with: {{ command: [\"/bin/sh\", \"-c\", {script:?}] }}{more} }}\n"
+    )
+}
+
+#[test]
+fn an_init_step_that_takes_too_long_is_ended_and_its_replica_told_of() {
+    let testbed = testbed(Options::default());
+    let endless = init("endless", "echo begun; sleep 1000", ", timeout: 2s, on_failure: fail");
+    let fail = "    errors: { on_init_failure: { action: fail } }\n";
+    testbed.deploy(&app(&shell("late", "exec sleep 1000", &format!("{fail}{endless}"))), &[]);
+    let replica = wait_for_phase(&testbed, "app/late", &["failed"]);
+    assert_eq!(replica["reason"]["code"], "init_timeout", "{replica}");
+    assert_eq!(replica["restarts"], 0);
+    wait_for_why(&testbed, "app/late", &["init step endless took longer than 2s"]);
+    assert!(wait_for_log(&testbed, "app/late", "begun").contains("begun"));
+    wait_for(
+        "the init step's container to be gone",
+        PATIENCE,
+        || pids(&testbed, "app/late").is_empty().then_some(()),
+        || format!("{:?}", pids(&testbed, "app/late")),
+    );
+}
+
+#[test]
+fn an_init_step_that_fails_is_tried_again_until_it_heals_and_one_that_only_warns_holds_nothing_up() {
+    let testbed = testbed(Options::default());
+    let data = "    volumes: [ { type: named, name: data, target: /data } ]\n";
+    let backoff = "    errors: { on_init_failure: { action: backoff } }\n";
+    // The third time, both earlier ones have left their mark.
+    let heals = init("heals", "cd /data; echo x >> tries; test $(grep -c x tries) -ge 3", "");
+    let warns = init("warns", "echo not well; exit 9", ", on_failure: warn");
+    testbed.deploy(
+        &app(&(shell("heals", "cat /data/tries; echo main; exec sleep 1000", &format!("{data}{backoff}{heals}"))
+            + &shell("warns", "echo main; exec sleep 1000", &warns))),
+        &["--wait"],
+    );
+    assert_eq!(wait_for_log(&testbed, "app/heals", "main").matches('x').count(), 3);
+    wait_for_log(&testbed, "app/warns", "main");
+    let events = testbed.ctl_ok(&["events"]);
+    for words in ["init step heals failed", "init step warns failed"] {
+        assert!(events.contains(words), "{words} is not in {events}");
+    }
+    for service in ["app/heals", "app/warns"] {
+        assert_eq!(wait_for_phase(&testbed, service, &["running"])["restarts"], 0);
+    }
+}
+
 #[test]
 fn a_replica_that_exits_is_started_again_with_growing_pauses_and_the_reason_is_shown() {
     let testbed = testbed(Options::default());
