@@ -6,6 +6,7 @@
 mod adopt;
 mod loggers;
 mod resync;
+mod warnings;
 mod writing;
 
 use crate::StartError;
@@ -474,18 +475,6 @@ impl Agent {
         }
     }
 
-    /// A limit that the machine cannot enforce is asked for all the same, since the scheduler counts with it; but nobody
-    /// is left to believe that it holds.
-    fn tell_of_limits(&self, replica: ReplicaId) {
-        let assignment = self.entries.get(&replica).and_then(|entry| entry.machine.assignment());
-        let Some(resources) = assignment.map(|a| a.workload.resources) else { return };
-        let missing = self.executor.runtime.unenforced(&resources);
-        if !missing.is_empty() {
-            let reason = Reason::new("limit_not_enforced", limits_message(&missing));
-            self.uplink.event(self.clock.now(), Level::Warning, &self.subject_of(replica), &reason);
-        }
-    }
-
     fn node_event(&self, level: Level, reason: Reason) {
         let subject = Subject { node: Some(self.node), ..Subject::default() };
         self.uplink.event(self.clock.now(), level, &subject, &reason);
@@ -509,14 +498,6 @@ impl Agent {
             Event::Done
         });
     }
-}
-
-fn limits_message(missing: &[&str]) -> String {
-    let limits = missing.join(" and ");
-    format!(
-        "the limit of {limits} is not enforced: the node's kernel has no cgroup controller for it; \
-         boot the node with cgroup version 2, or place the service elsewhere"
-    )
 }
 
 /// Does the control plane want what it wanted before? That it echoes a status is no order.

@@ -8,6 +8,7 @@ use super::exits::{Ended, Exits, process};
 use super::images::Images;
 use super::loggers::Kept;
 use super::proto::{RuncOptions, spec_any};
+use super::volume::{is_full, make_volume};
 use super::words::runc_error;
 use super::{ContainerdConfig, cgroup, host};
 use crate::RuntimeError;
@@ -26,7 +27,6 @@ use orlop_model::Exit;
 use orlop_model::spec::Signal;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
-use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -445,32 +445,6 @@ pub(crate) fn was_stopped(failure: &Failure) -> bool {
         Failure::Other(detail) => detail.contains("a stopped process") || detail.contains("a stopped state"),
         _ => false,
     }
-}
-
-fn is_full(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
-}
-
-/// Only a directory that we make changes its owner. It is made aside and renamed, so that one that is there under its
-/// name is known to be whole, whenever an earlier try was cut off. To be called by one at a time.
-fn make_volume(path: &Path, user: &User) -> std::io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(std::io::ErrorKind::InvalidInput.into());
-    };
-    std::fs::create_dir_all(parent)?;
-    let mut aside = std::ffi::OsString::from(".");
-    aside.push(name);
-    aside.push(".new");
-    let aside = parent.join(aside);
-    match std::fs::DirBuilder::new().mode(0o755).create(&aside) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
-        _ => chown(&aside, Some(user.uid), Some(user.gid))?,
-    }
-    // A directory does not replace a file: what is there under the name says so.
-    std::fs::rename(&aside, path)
 }
 
 fn percent(path: &Path) -> String {

@@ -19,6 +19,7 @@ mod near;
 mod proto;
 mod rootfs;
 mod unpack;
+mod volume;
 mod words;
 
 pub use cgroup::remove_cgroups;
