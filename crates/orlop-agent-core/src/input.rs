@@ -1,5 +1,6 @@
 //! What a machine is told.
 
+use orlop_model::spec::Signal;
 use orlop_model::{Assignment, Exit, Reason};
 use std::net::Ipv4Addr;
 
@@ -33,6 +34,8 @@ pub enum Input {
     ImageReady {
         /// Its manifest's digest, `sha256:…`.
         digest: String,
+        /// The stop signal that it names.
+        stop_signal: Option<Signal>,
     },
     /// It is not.
     ImageFailed(Failure),

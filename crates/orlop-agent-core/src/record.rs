@@ -29,7 +29,7 @@ pub struct Record {
     pub init_next: usize,
     /// Since when the present process has been ready.
     pub ready_since: Option<Timestamp>,
-    /// Its stop signal, for when its workload is not known any more.
+    /// Its stop signal, for when neither its workload nor its image is known any more.
     pub stop_signal: Signal,
     /// Its grace period, likewise.
     pub stop_grace: Millis,
@@ -50,7 +50,7 @@ impl Record {
             failures: 0,
             init_next: 0,
             ready_since: None,
-            stop_signal: assignment.map_or(Signal::TERM, |a| a.workload.stop_signal),
+            stop_signal: assignment.and_then(|a| a.workload.stop_signal).unwrap_or(Signal::TERM),
             stop_grace: assignment.map_or(Millis::from_secs(10), |a| a.workload.stop_grace_period),
             status: ReplicaStatus::pending(now),
         }

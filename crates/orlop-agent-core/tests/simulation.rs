@@ -187,7 +187,7 @@ impl World {
         };
         match step {
             Step::PullImage if fault || cancelled => Input::ImageFailed(failure()),
-            Step::PullImage => Input::ImageReady { digest: "sha256:1".into() },
+            Step::PullImage => Input::ImageReady { digest: "sha256:1".into(), stop_signal: None },
             Step::AttachNetwork => {
                 self.attached |= happens;
                 if fault { Input::NetworkFailed(away()) } else { Input::NetworkReady { address: ADDRESS } }

@@ -6,7 +6,7 @@ use common::{REPLICA, assignment, health, init_step, workload};
 use orlop_agent_core::{
     ContainerState, Failure, Found, FoundContainer, Input, Operation, Record, ReplicaMachine, Role, Step, Timings,
 };
-use orlop_model::spec::{InitAction, OnFailure, OnInitFailure, OnPanic, PullPolicy, Workload};
+use orlop_model::spec::{InitAction, OnFailure, OnInitFailure, OnPanic, PullPolicy, Signal, Workload};
 use orlop_model::{Desired, Exit, Generation, Health, Millis, Outcome, Phase, Reason, StopOrder, Timestamp};
 use std::net::Ipv4Addr;
 
@@ -48,7 +48,7 @@ fn words(steps: &[Step]) -> String {
 }
 
 fn image() -> Input {
-    Input::ImageReady { digest: "sha256:1".into() }
+    Input::ImageReady { digest: "sha256:1".into(), stop_signal: None }
 }
 
 fn network() -> Input {
@@ -237,6 +237,30 @@ fn a_process_that_does_not_go_is_killed_when_its_grace_is_over_and_again() {
     assert_eq!(life.wait(), (10_000, "signal 1 SIGKILL".into()));
     life.tell(Input::Signalled);
     assert_eq!(life.tell(exited(1)), "remove");
+}
+
+#[test]
+fn the_stop_signal_is_the_services_else_the_images_else_sigterm() {
+    let signal = |text: &str| Signal::parse(text).expect("a signal");
+    for (service, image, sent) in [
+        (None, None, "SIGTERM"),
+        (None, Some(signal("USR1")), "SIGUSR1"),
+        (Some(signal("INT")), Some(signal("USR1")), "SIGINT"),
+        (Some(signal("INT")), None, "SIGINT"),
+    ] {
+        let mut life = Life::new(Workload { stop_signal: service, ..workload() });
+        life.tell(Input::ImageReady { digest: "sha256:1".into(), stop_signal: image });
+        for input in [network(), Input::FilesReady, Input::Created, Input::Started] {
+            life.tell(input);
+        }
+        // The next agent does not look at the image of a process that runs.
+        let running = [(1, Role::Main, ContainerState::Running)];
+        let workload = Workload { stop_signal: service, ..workload() };
+        let mut next = Life::adopted(workload, Some(life.machine.record().clone()), &running);
+        for life in [&mut life, &mut next] {
+            assert_eq!(life.tell(stop(StopOrder::Graceful)), format!("report stopping, signal 1 {sent}"));
+        }
+    }
 }
 
 #[test]

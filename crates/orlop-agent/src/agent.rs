@@ -334,6 +334,7 @@ impl Agent {
         if let (Step::CreateContainer { attempt }, Some(Input::Created)) = (&step, &input) {
             self.await_end(replica, *attempt);
             self.tell_of_limits(replica);
+            self.tell_of_signal(replica);
         }
         if let Some(input) = input {
             self.tell(replica, input);

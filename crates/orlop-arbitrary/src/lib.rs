@@ -165,7 +165,7 @@ pub fn workload() -> impl Strategy<Value = Workload> {
         prop_oneof![Just(OnPanic::Restart), Just(OnPanic::Shutdown), Just(OnPanic::Isolate)],
     );
     let signal = (1u32..=31).prop_map(|n| Signal::from_number(n).expect("1 to 31 are signals"));
-    (image(), process, resources(), care, vec(volume(), 0..3), signal, span(Millis(0))).prop_map(
+    (image(), process, resources(), care, vec(volume(), 0..3), maybe(signal), span(Millis(0))).prop_map(
         |(image, process, resources, care, mut volumes, stop_signal, stop_grace_period)| {
             let (command, args, working_dir, user, env) = process;
             let (health, mut init, on_init_failure, on_panic) = care;

@@ -213,7 +213,10 @@ fn phase_line(state: &ClusterState, service: Option<&ServiceState>, replica: &Re
         Phase::Stopping => {
             let how = match (replica.desired, workload) {
                 (Desired::Stop(StopOrder::Forced), _) => "by SIGKILL".to_owned(),
-                (_, Some(w)) => format!("{}, then SIGKILL after {}", w.stop_signal, w.stop_grace_period),
+                (_, Some(w)) => {
+                    let signal = w.stop_signal.map_or_else(|| "by its stop signal".into(), |signal| signal.to_string());
+                    format!("{signal}, then SIGKILL after {}", w.stop_grace_period)
+                }
                 (_, None) => "by its stop signal".to_owned(),
             };
             format!("It has been stopping for {since} ({how}).")
@@ -324,6 +327,7 @@ fn with_remedy(message: &str, reason: &Reason) -> String {
         "mount_invalid" => "Correct `volumes`, or make what is missing on the node.",
         "working_dir_invalid" => "Correct `working_dir`.",
         "disk_failed" => "Look at the node's disk and the agent's log; it is tried again by itself.",
+        "stop_signal_unknown" => "Set `stop_signal` to one of the signals 1 to 31.",
         "limit_not_enforced" => "Boot the node with cgroup version 2, or place the service on another node.",
         "disk_full" => "Make room on the node; it is tried again by itself.",
         "runtime_unavailable" => "Is containerd running on the node? It is tried again by itself.",

@@ -163,7 +163,9 @@ fn workload_fields(workload: &Workload, fields: &mut Fields) {
         let mode = if volume.read_only { ", read-only" } else { "" };
         fields.set(format!("volumes.{}", volume.target), format!("{source}{mode}"));
     }
-    fields.set("stop_signal", workload.stop_signal.to_string());
+    if let Some(signal) = workload.stop_signal {
+        fields.set("stop_signal", signal.to_string());
+    }
     fields.set("stop_grace_period", workload.stop_grace_period.to_string());
 }
 

@@ -121,6 +121,7 @@ fn sample() -> spec::v1::Deployment {
         on_init_failure: spec::v1::OnInitFailure::Backoff.into(),
         on_panic: spec::v1::OnPanic::Restart.into(),
         stop_signal: 15,
+        stop_signal_of_image: false,
         health: Some(spec::v1::HealthCheck {
             interval_ms: 1000,
             timeout_ms: 1000,
@@ -170,6 +171,10 @@ fn each_broken_bound_is_named_by_its_path() {
         ("workload.pull_policy", |s| workload(s).pull_policy = 99),
         ("workload.stop_signal", |s| workload(s).stop_signal = 0),
         ("workload.stop_signal", |s| workload(s).stop_signal = 32),
+        ("workload.stop_signal", |s| {
+            let workload = workload(s);
+            (workload.stop_signal, workload.stop_signal_of_image) = (2, true);
+        }),
         ("workload.working_dir", |s| workload(s).working_dir = Some("srv".into())),
         ("workload.working_dir", |s| workload(s).working_dir = Some("/srv/../etc".into())),
         ("workload.user", |s| workload(s).user = Some("a:b:c".into())),

@@ -181,9 +181,7 @@ fn workload(reader: &mut Reader, object: &Object<'_>, init: Vec<InitStep>, volum
             _ => OnPanic::Restart,
         },
         volumes,
-        stop_signal: reader
-            .text(object, "stop_signal", |text| Signal::parse(text).ok_or(Refusal::Plain))
-            .unwrap_or(Signal::TERM),
+        stop_signal: reader.text(object, "stop_signal", |text| Signal::parse(text).ok_or(Refusal::Plain)),
         stop_grace_period: reader.duration(object, "stop_grace_period").unwrap_or_default(),
     }
 }

@@ -269,6 +269,44 @@ fn a_process_that_ignores_the_stop_signal_is_killed_when_its_grace_is_over() {
 }
 
 #[test]
+fn the_stop_signal_is_the_services_else_the_images() {
+    let testbed = testbed(Options::default());
+    let archive = testbed.path("signalled.tar").display().to_string();
+    testbed.ctl_ok(&[
+        "image",
+        "pack",
+        "--name",
+        "localhost/signalled:1",
+        "--file",
+        "/bin/busybox:/bin/sh:755",
+        "--file",
+        "/bin/busybox:/bin/sleep:755",
+        "--env",
+        "PATH=/bin",
+        "--stop-signal",
+        "SIGUSR1",
+        "--out",
+        &archive,
+    ]);
+    testbed.ctl_ok(&["image", "import", &archive]);
+    let traps =
+        "for s in USR1 INT TERM; do trap \"echo got $s; exit 0\" $s; done; echo ready; while true; do sleep 0.1; done";
+    let signalled =
+        |name: &str, more: &str| shell(name, traps, more).replace("localhost/busybox:1", "localhost/signalled:1");
+    testbed.deploy(
+        &app(&(signalled("image", "") + &signalled("spec", "    stop_signal: INT\n") + &shell("plain", traps, ""))),
+        &["--wait"],
+    );
+    for service in ["app/image", "app/spec", "app/plain"] {
+        wait_for_log(&testbed, service, "ready");
+    }
+    testbed.ctl_ok(&["stop", "app", "--wait"]);
+    for (service, words) in [("app/image", "got USR1"), ("app/spec", "got INT"), ("app/plain", "got TERM")] {
+        wait_for_log(&testbed, service, words);
+    }
+}
+
+#[test]
 fn a_container_over_its_memory_limit_is_killed_and_why_says_memory() {
     let testbed = testbed(Options::default());
     testbed

@@ -96,6 +96,7 @@ pub(crate) fn describe_service(
         workload.resources.cpu.map(|cpu| format!("{cpu} cpu")),
         workload.resources.memory.map(|memory| format!("{memory} memory")),
     ];
+    let stop_signal = workload.stop_signal.map_or_else(|| "the image's signal".to_owned(), |s| s.to_string());
     let update = spec.update;
     let generation = format!("{} (workload: {})", out.generation, out.workload_generation);
     let scale = match spec.scale {
@@ -137,7 +138,7 @@ pub(crate) fn describe_service(
                 update.max_surge, update.max_unavailable, update.min_healthy
             )),
         ),
-        ("Stop", Some(format!("{}, SIGKILL after {}", workload.stop_signal, workload.stop_grace_period))),
+        ("Stop", Some(format!("{stop_signal}, SIGKILL after {}", workload.stop_grace_period))),
     ]);
     let replicas: Vec<&Replica> = state.replicas_of(&service.name).collect();
     if !replicas.is_empty() {

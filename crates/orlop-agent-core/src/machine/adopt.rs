@@ -24,7 +24,8 @@ impl ReplicaMachine {
         let mut record = record.unwrap_or_else(|| Record::new(id, assignment.as_ref(), now));
         if let Some(assignment) = &assignment {
             record.generation = assignment.replica.generation;
-            record.stop_signal = assignment.workload.stop_signal;
+            // One of the image is in the record.
+            record.stop_signal = assignment.workload.stop_signal.unwrap_or(record.stop_signal);
             record.stop_grace = assignment.workload.stop_grace_period;
         }
         if found.address.is_some() {

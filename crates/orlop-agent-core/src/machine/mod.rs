@@ -11,7 +11,7 @@ mod prepare;
 
 use crate::{ContainerState, Failure, FailureKind, FoundContainer, Input, Operation, Record, Role, Step, Timings};
 use health::HealthProgress;
-use orlop_model::spec::{OnPanic, PullPolicy};
+use orlop_model::spec::{OnPanic, PullPolicy, Signal};
 use orlop_model::{
     Assignment, Desired, Exit, Health, Level, Millis, Outcome, Phase, Reason, ReplicaId, ReplicaStatus, StopOrder,
     Timestamp,
@@ -247,10 +247,12 @@ impl ReplicaMachine {
                 }
             }
             Input::Exited { attempt, exit, reason } => self.exited(attempt, exit, reason, now, out),
-            Input::ImageReady { digest } => {
+            Input::ImageReady { digest, stop_signal } => {
                 self.busy.pull_cancelled = false;
                 self.image = Piece::Ready;
                 self.record.status.image_digest = Some(digest);
+                let wanted = self.assignment.as_ref().and_then(|a| a.workload.stop_signal);
+                self.record.stop_signal = wanted.or(stop_signal).unwrap_or(Signal::TERM);
             }
             Input::ImageFailed(failure) => {
                 self.busy.pull_cancelled = false;

@@ -128,7 +128,8 @@ impl Executor {
                     }
                 };
                 let learned = Learned { image: Some(image.clone()), attachment: None };
-                Ok((Input::ImageReady { digest: image.digest }, learned))
+                let stop_signal = image.config.stop_signal.as_deref().and_then(Signal::parse);
+                Ok((Input::ImageReady { digest: image.digest, stop_signal }, learned))
             }
             Step::AttachNetwork => {
                 let attachment = self.overlay.attach(context.replica).await?;

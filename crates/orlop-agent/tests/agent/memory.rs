@@ -333,7 +333,7 @@ async fn a_process_that_ignores_its_stop_signal_is_killed_after_its_grace_and_at
     let (patient, forced) = (replica_id(1), replica_id(2));
     let mut deaf = workload(IMAGE);
     deaf.stop_grace_period = Millis(300);
-    deaf.stop_signal = Signal::parse("SIGUSR1").expect("a signal");
+    deaf.stop_signal = Signal::parse("SIGUSR1");
     cluster.control.assign(assignment(patient, deaf));
     let mut other = assignment(forced, workload(IMAGE));
     other.replica.slot = 1;
@@ -361,6 +361,39 @@ async fn a_process_that_ignores_its_stop_signal_is_killed_after_its_grace_and_at
         cluster.control.until_phase(replica, Phase::Finished(Outcome::Stopped)).await;
     }
     cluster.control.until_event("killed_after_grace").await;
+}
+
+#[tokio::test]
+async fn the_images_stop_signal_is_used_also_by_the_next_agent_and_one_that_is_none_is_told() {
+    let (cluster, runtime) = (cluster(), runtime());
+    let image = |stop_signal: &str| {
+        let mut behaviour = Behaviour::default();
+        behaviour.config.stop_signal = Some(stop_signal.into());
+        behaviour
+    };
+    runtime.add_image(IMAGE, image("SIGUSR1"));
+    runtime.add_image("registry.example/strange:1", image("SIGRTMIN+3"));
+    let agent = start(&cluster, &runtime).await;
+    let (usual, strange) = (replica_id(1), replica_id(2));
+    cluster.control.assign(assignment(usual, workload(IMAGE)));
+    let mut second = assignment(strange, workload("registry.example/strange:1"));
+    second.replica.slot = 1;
+    cluster.control.assign(second);
+    for replica in [usual, strange] {
+        cluster.control.until_phase(replica, Phase::Running(Health::Unchecked)).await;
+    }
+    cluster.control.until_event("stop_signal_unknown").await;
+    agent.kill().await;
+    let _agent = start(&cluster, &runtime).await;
+    for (replica, signal) in [(usual, "SIGUSR1"), (strange, "SIGTERM")] {
+        let id = format!("{replica}-1");
+        runtime.hold(Operation::Remove, &id);
+        cluster.control.order(replica, Desired::Stop(StopOrder::Graceful));
+        let sent = [Signal::parse(signal).expect("a signal")];
+        within(runtime.until(|runtime| runtime.signals(&id) == sent)).await;
+        runtime.release(Operation::Remove, &id);
+        cluster.control.until_phase(replica, Phase::Finished(Outcome::Stopped)).await;
+    }
 }
 
 #[tokio::test]

@@ -59,7 +59,7 @@ fn every_phase_has_its_words() {
             Phase::BackingOff(Timestamp(1_080_000)),
             "It failed 1m30s ago and is about to try again (the wait grows with every failure).".to_owned(),
         ),
-        (Phase::Stopping, "It has been stopping for 1m30s (SIGTERM, then SIGKILL after 10s).".to_owned()),
+        (Phase::Stopping, "It has been stopping for 1m30s (by its stop signal, then SIGKILL after 10s).".to_owned()),
         (Phase::Finished(Outcome::Stopped), "It was stopped 1m30s ago, as asked.".to_owned()),
         (
             Phase::Finished(Outcome::Failed),
@@ -148,6 +148,7 @@ fn every_code_that_nodes_and_the_planner_give_gets_a_remedy() {
         ("working_dir_invalid", "Correct `working_dir`"),
         ("disk_full", "Make room"),
         ("disk_failed", "Look at the node's disk"),
+        ("stop_signal_unknown", "Set `stop_signal`"),
         ("limit_not_enforced", "cgroup version 2"),
         ("runtime_unavailable", "containerd"),
         ("out_of_memory", "resources.memory"),

@@ -32,8 +32,8 @@ pub struct Workload {
     pub on_panic: OnPanic,
     /// Mounts.
     pub volumes: Vec<Volume>,
-    /// The signal that asks the process to end.
-    pub stop_signal: Signal,
+    /// The signal that asks the process to end. Without one, the image's; SIGTERM where that has none either.
+    pub stop_signal: Option<Signal>,
     /// How long it may take to end before SIGKILL.
     pub stop_grace_period: Millis,
 }
@@ -54,7 +54,7 @@ impl Workload {
             on_init_failure: OnInitFailure::Backoff,
             on_panic: OnPanic::Restart,
             volumes: Vec::new(),
-            stop_signal: Signal::TERM,
+            stop_signal: None,
             stop_grace_period: Millis::from_secs(10),
         }
     }

@@ -93,7 +93,8 @@ impl From<&Workload> for pb::Workload {
             on_init_failure: pb::OnInitFailure::from(workload.on_init_failure).into(),
             on_panic: pb::OnPanic::from(workload.on_panic).into(),
             volumes: workload.volumes.iter().map(Into::into).collect(),
-            stop_signal: workload.stop_signal.number().into(),
+            stop_signal: workload.stop_signal.unwrap_or(Signal::TERM).number().into(),
+            stop_signal_of_image: workload.stop_signal.is_none(),
             stop_grace_period_ms: workload.stop_grace_period.0,
         }
     }
@@ -134,9 +135,15 @@ impl TryFrom<pb::Workload> for Workload {
             on_init_failure: choice::<pb::OnInitFailure, _>("on_init_failure", wire.on_init_failure)?,
             on_panic: choice::<pb::OnPanic, _>("on_panic", wire.on_panic)?,
             volumes: list("volumes", wire.volumes, limit::ITEMS_MAX)?,
-            stop_signal: Signal::from_number(wire.stop_signal).ok_or_else(|| {
-                InvalidWire::new("stop_signal", format!("found {}; expected 1 to 31", wire.stop_signal))
-            })?,
+            stop_signal: match (Signal::from_number(wire.stop_signal), wire.stop_signal_of_image) {
+                (Some(Signal::TERM), true) => None,
+                (Some(signal), false) => Some(signal),
+                (_, of_image) => {
+                    let expected = if of_image { "15, as the image says which" } else { "1 to 31" };
+                    let problem = format!("found {}; expected {expected}", wire.stop_signal);
+                    return Err(InvalidWire::new("stop_signal", problem));
+                }
+            },
             stop_grace_period: span("stop_grace_period_ms", wire.stop_grace_period_ms, Millis(0))?,
         })
     }

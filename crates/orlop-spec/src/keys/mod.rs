@@ -154,7 +154,12 @@ pub(crate) static SERVICE: Table = Table {
             Shape::List { item: &Shape::Object(&VOLUME), min: 0, max: 100 },
             "What is mounted into each replica.",
         ),
-        key("stop_signal", Default("SIGTERM"), Shape::Text(&SIGNAL), "The signal that asks the process to end."),
+        key(
+            "stop_signal",
+            Optional,
+            Shape::Text(&SIGNAL),
+            "The signal that asks the process to end. Left out: the image decides; SIGTERM when it does not.",
+        ),
         key(
             "stop_grace_period",
             Default("10s"),

@@ -69,7 +69,7 @@ fn full_service() -> Service {
                     source: VolumeSource::Tmpfs { size: Some(Memory(1 << 20)) },
                 },
             ],
-            stop_signal: Signal::TERM,
+            stop_signal: Some(Signal::TERM),
             stop_grace_period: Millis(10_000),
         }),
         endpoints: vec![
@@ -279,6 +279,28 @@ fn commands_are_written_and_read_as_ever() {
         let bytes = golden(&format!("command_{name}"), &stored::encode_command(&command));
         assert_eq!(stored::decode_command(&bytes), command, "{name} is read as something else than before");
     }
+}
+
+/// Older versions stored the default of the time, SIGTERM, as if it had been asked for.
+#[test]
+fn a_workload_that_leaves_its_stop_signal_to_the_image_is_read_by_versions_that_cannot() {
+    let mut deployment = full_deployment();
+    deployment.services.retain(|name, _| name.as_str() == "db");
+    for service in deployment.services.values_mut() {
+        Arc::make_mut(&mut service.workload).stop_signal = None;
+    }
+    let kind = Kind::Deploy(Deploy { deployment, expected_generation: None });
+    let command = Command { now: Timestamp(1_700_000_000_000), kind };
+    let bytes = golden("command_deploy_stop_signal_of_image", &stored::encode_command(&command));
+    assert_eq!(stored::decode_command(&bytes), command);
+    let Some(orlop_proto::store::v1::command::Kind::Deploy(wire)) =
+        orlop_proto::store::v1::Command::from(&command).kind
+    else {
+        panic!("it is a deploy");
+    };
+    let services = wire.deployment.expect("a deployment").services;
+    let workload = services["db"].workload.as_ref().expect("a workload");
+    assert_eq!((workload.stop_signal, workload.stop_signal_of_image), (15, true));
 }
 
 #[test]

@@ -138,6 +138,7 @@ pub(crate) fn workload(image: &str) -> Workload {
         command: Some(vec!["/api".into()]),
         env: BTreeMap::from([("LOG".into(), EnvValue::Literal("info".into()))]),
         resources: Resources { cpu: Some(Cpu(500)), memory: Some(Memory(256 << 20)) },
+        stop_signal: Some(Signal::TERM),
         ..Workload::of(image)
     }
 }
