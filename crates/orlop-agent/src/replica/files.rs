@@ -4,7 +4,6 @@ use crate::node::{Layout, write_file};
 use orlop_agent_core::Failure;
 use orlop_model::spec::{EnvValue, VolumeSource};
 use orlop_model::{Assignment, Replica};
-use orlop_runtime::RuntimeError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -44,16 +43,17 @@ pub(crate) fn write_etc(layout: &Layout, replica: &Replica, address: Ipv4Addr) -
     write_file(&directory.join("resolv.conf"), resolvers.as_bytes(), false)
 }
 
-/// What it means that something of the replica could not be written on the node: it is tried again.
+/// What it means that something of the replica could not be written to its directory: it is tried again.
 pub(crate) fn unwritten(what: &str, directory: &Path, error: &io::Error) -> Failure {
-    let detail = format!("{what} to {}: {error}", directory.display());
+    let place = directory.display();
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            let full = RuntimeError::DiskFull { detail };
-            Failure::infrastructure(full.code(), full.to_string())
+            let message = format!("the disk of {place} is full; free some space there, it is tried again by itself");
+            Failure::infrastructure("disk_full", message)
         }
         _ => {
-            Failure::infrastructure("disk_failed", format!("{detail}; see that the agent can write its data directory"))
+            let message = format!("{what} to {place}: {error}; see that the agent can write there");
+            Failure::infrastructure("disk_failed", message)
         }
     }
 }
