@@ -14,9 +14,7 @@ fn main() -> ExitCode {
         async |_arguments, settings: Settings, stop| {
             let containerd = Containerd::new(settings.containerd()?)?;
             let mut agent = orlop_agent::start(settings.agent()?, Arc::new(containerd), stop.clone()).await?;
-            agent.ended().await;
-            anyhow::ensure!(stop.is_cancelled(), "the agent ended by itself; its log says why");
-            Ok(())
+            Ok(agent.ended().await?)
         },
     )
 }

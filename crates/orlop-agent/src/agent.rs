@@ -9,7 +9,6 @@ mod resync;
 mod warnings;
 mod writing;
 
-use crate::StartError;
 use crate::board::{Board, Posted, main_container};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -17,6 +16,7 @@ use crate::node::{Layout, Lock, capacity, host_name};
 use crate::replica::{Attachment, Executor, Known, Learned, Overlay, StepContext, fail_of, refusal};
 use crate::session::Sessions;
 use crate::uplink::{Introduction, Uplink, attend};
+use crate::{Fault, StartError};
 use adopt::Leftover;
 use futures::FutureExt;
 use orlop_agent_core::{Failure, GenerationGuard, Input, Operation, ReplicaMachine, Step};
@@ -62,7 +62,7 @@ pub(crate) struct Agent {
     /// None while they are looked for.
     loggers_at: Option<Instant>,
     tasks: JoinSet<Event>,
-    _attending: AbortOnDrop,
+    attending: AbortOnDrop,
     _ends: DropGuard,
     _lock: Lock,
 }
@@ -164,7 +164,7 @@ impl Agent {
             sweep_at,
             loggers_at: Some(Instant::now()),
             tasks: JoinSet::new(),
-            _attending: AbortOnDrop(attending),
+            attending: AbortOnDrop(attending),
             _ends: beside.drop_guard(),
             _lock: lock,
         })
@@ -175,10 +175,10 @@ impl Agent {
     }
 
     /// Until the stop. Containers go on: stopping an agent is a crash that was announced.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self) -> Result<(), Fault> {
         let stop = self.stop.clone();
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return Ok(()),
             () = self.find() => {}
         }
         loop {
@@ -189,8 +189,13 @@ impl Agent {
                 () = stop.cancelled() => break,
                 view = self.follower.changed() => match view {
                     Ok(view) => self.view_changed(view),
-                    Err(_) => break,
+                    Err(_) => return Err(Fault::Blind),
                 },
+                // It goes on for ever; without it the control plane takes the node for silent.
+                died = &mut self.attending.0 => {
+                    let died = died.map_or_else(|died| died.to_string(), |()| "it stopped attending".to_owned());
+                    return Err(Fault::Panicked(died));
+                }
                 Some(event) = self.tasks.join_next() => match event {
                     Ok(event) => self.happened(event),
                     Err(error) => tracing::error!(%error, "a task of the agent died"),
@@ -199,6 +204,7 @@ impl Agent {
             }
         }
         self.uplink.flush(FLUSH_WITHIN).await;
+        Ok(())
     }
 
     /// Begins what is due by the clock.

@@ -39,11 +39,33 @@ pub enum StartError {
     Follow(#[from] orlop_follower::StartError),
 }
 
+/// Why an agent ended that nobody had asked to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// A part of it panicked; the log says where.
+    #[error("the agent panicked: {0}")]
+    Panicked(String),
+    /// What follows the node's view ended.
+    #[error("the agent's view of its node ended; its log says why")]
+    Blind,
+}
+
+/// Why [`serve`] failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// It did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// It ended by itself.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
 /// An agent that runs.
 #[derive(Debug)]
 pub struct Running {
     node: NodeId,
-    task: tokio::task::JoinHandle<()>,
+    task: tokio::task::JoinHandle<Result<(), Fault>>,
 }
 
 impl Running {
@@ -52,10 +74,10 @@ impl Running {
         self.node
     }
 
-    /// Waits until the agent has ended after its stop was asked for. Dropping the future of this call leaves it running.
-    pub async fn ended(&mut self) {
-        // A panic of the agent was logged where it happened; there is nothing to wait for any more.
-        let _ = (&mut self.task).await;
+    /// Waits until the agent has ended; an error when nobody had asked it to. Dropping the future of this call leaves it
+    /// running. To be called no more once it has answered.
+    pub async fn ended(&mut self) -> Result<(), Fault> {
+        (&mut self.task).await.unwrap_or_else(|died| Err(Fault::Panicked(died.to_string())))
     }
 
     /// Ends the agent in the middle of whatever it does, as a crash would; for tests.
@@ -83,7 +105,6 @@ pub async fn serve(
     config: Config,
     runtime: Arc<dyn ContainerRuntime>,
     stop: CancellationToken,
-) -> Result<(), StartError> {
-    start(config, runtime, stop).await?.ended().await;
-    Ok(())
+) -> Result<(), ServeError> {
+    Ok(start(config, runtime, stop).await?.ended().await?)
 }

@@ -5,6 +5,7 @@ use crate::daemon::{self, AttachError, Daemon, Request};
 use crate::network::{Network, NetworkError};
 use crate::teardown::{LockError, lock};
 use nix::fcntl::Flock;
+use orlop_follower::Follower;
 use orlop_model::ReplicaId;
 use orlop_proto::overlay::v1::overlay_service_server::{OverlayService, OverlayServiceServer};
 use orlop_proto::overlay::v1::{
@@ -59,6 +60,9 @@ pub enum ServeError {
     /// The server.
     #[error("the overlay's server failed")]
     Server(#[source] tonic::transport::Error),
+    /// What follows the mesh view ended, and nobody had asked it to.
+    #[error("what follows the mesh view ended by itself; the log says why")]
+    Blind,
 }
 
 /// A daemon that listens, not yet serving.
@@ -134,7 +138,8 @@ impl Overlay {
         let served = async {
             tokio::pin!(server);
             let served = tokio::select! {
-                served = server.as_mut() => served,
+                served = server.as_mut() => served.map_err(ServeError::Server),
+                () = blind(&follower, &stop) => Err(ServeError::Blind),
                 // Calls under way may finish; a client that keeps its connection open is not waited for.
                 () = late(&stop) => Ok(()),
             };
@@ -145,7 +150,15 @@ impl Overlay {
         follower.ended().await;
         let _ = std::fs::remove_file(&config.socket);
         drop(lock);
-        served.map_err(ServeError::Server)
+        served
+    }
+}
+
+/// The end of the follower before `stop`.
+async fn blind(follower: &Follower, stop: &CancellationToken) {
+    follower.ended().await;
+    if stop.is_cancelled() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -60,6 +60,12 @@ pub enum ServeError {
     /// Following the routes could not begin.
     #[error("could not follow the routes")]
     Follow(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A part of the proxy ended that nobody had asked to.
+    #[error("{part} ended by itself; the log says why")]
+    Ended {
+        /// Which part.
+        part: &'static str,
+    },
 }
 
 /// The tasks of connections: waited for at the end, and cut when that takes too long.
@@ -227,7 +233,14 @@ impl Proxy {
         let mut ports = Ports::new(shared, inherited);
         ports.match_table();
         let (timeout, accepted) = (config.client_timeout(), tasks.clone());
-        tasks.spawn(http::listen(listener, forwarder, timeout, connections, accepted, end.clone()));
+        let http = http::listen(listener, forwarder, timeout, connections, accepted, end.clone());
+        // Dropped with the listener, also when it panics.
+        let (alive, listening) = tokio::sync::oneshot::channel::<std::convert::Infallible>();
+        tasks.spawn(async move {
+            http.await;
+            drop(alive);
+        });
+        tokio::pin!(listening);
         ports.serving().await;
 
         let mut sweep = tokio::time::interval(SWEEP);
@@ -235,12 +248,14 @@ impl Proxy {
         let mut handover = std::pin::pin!(handover::to_successor(&config.data_dir, &listeners));
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
                 () = &mut handover => {
                     tracing::info!("a successor serves; this proxy ends with its last connection");
                     end.hand_over();
                     break;
                 }
+                _ = &mut listening => return Err(ServeError::Ended { part: "the HTTP listener" }),
                 changed = follower.changed() => match changed {
                     Ok(view) => {
                         builder.apply(&view, &routes);
@@ -250,13 +265,12 @@ impl Proxy {
                         }
                         reports.changed();
                     }
-                    Err(_) => break,
+                    Err(_) => return Err(ServeError::Ended { part: "what follows the routes" }),
                 },
                 _ = sweep.tick() => builder.sweep(),
                 _ = repeat.tick() => reports.repeat(),
             }
         }
-        stop.cancelled().await;
 
         let late = tasks.drain(config.drain()).await;
         if late > 0 {

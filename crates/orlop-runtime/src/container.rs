@@ -200,4 +200,8 @@ pub mod labels {
     pub const ATTEMPT: &str = "orlop.dev/attempt";
     /// What the container is to the replica: its main process, or an init step.
     pub const ROLE: &str = "orlop.dev/role";
+    /// The number of the signal that asks its process to end, for whoever ends it without an agent.
+    pub const STOP_SIGNAL: &str = "orlop.dev/stop-signal";
+    /// How many milliseconds its process may take to end after that signal.
+    pub const STOP_GRACE: &str = "orlop.dev/stop-grace-ms";
 }

@@ -40,6 +40,9 @@ pub enum ServeError {
     /// The view cannot be followed.
     #[error("the scheduler's view cannot be followed")]
     Follow(#[from] StartError),
+    /// Nobody had asked the scheduler to end.
+    #[error("what follows the scheduler's view ended by itself; the log says why")]
+    Blind,
 }
 
 /// Schedules until `stop` is cancelled, then gives the lease back. A control plane that is away is waited for.
@@ -72,6 +75,9 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), ServeE
     }
     scheduler.leave().await;
     follower.ended().await;
+    if !stop.is_cancelled() {
+        return Err(ServeError::Blind);
+    }
     tracing::info!("scheduler stopped");
     Ok(())
 }

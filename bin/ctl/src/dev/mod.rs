@@ -5,6 +5,7 @@ mod flags;
 mod folders;
 mod log;
 mod node;
+mod same;
 mod start;
 
 use clap::Args;
@@ -23,10 +24,10 @@ pub(crate) struct DevArgs {
     #[arg(long, value_name = "DIR", default_value = "/run/orlop")]
     run: PathBuf,
     /// Where the proxy serves HTTP endpoints; loopback only, port 0 takes a free one (then see http.address in RUN).
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = loopback)]
     http: SocketAddr,
     /// Also listen for operators on a loopback address, besides control.sock in RUN.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
     listen: Option<SocketAddr>,
     /// The addresses of replicas: a /24 or a larger range. Taken when the cluster is made.
     #[arg(long, value_name = "CIDR", default_value = "10.77.0.0/16")]
@@ -63,9 +64,9 @@ pub(crate) struct DevArgs {
     /// End what runs there, and leave no container, namespace, interface, table, mount or process behind.
     #[arg(long, conflicts_with_all = ["detach", "keep"])]
     down: bool,
-    /// How long containers may take to end after SIGTERM, all together, when the node is taken away.
-    #[arg(long, value_name = "SPAN", default_value = "10s", value_parser = crate::args::span)]
-    grace: Millis,
+    /// The most that a container may take to end when the node is taken away [default: its own stop_grace_period].
+    #[arg(long, value_name = "SPAN", value_parser = crate::args::span)]
+    grace: Option<Millis>,
     /// Only run a containerd of our own under DATA and RUN, for programs started one by one.
     #[arg(long, hide = true)]
     containerd_only: bool,
@@ -75,6 +76,16 @@ pub(crate) struct DevArgs {
     /// How log lines look: json or text.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: String,
+}
+
+/// Reads an address that no other machine reaches.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr =
+        text.parse().map_err(|_| "write an address and a port, such as 127.0.0.1:8080".to_owned())?;
+    if !address.ip().is_loopback() {
+        return Err("only loopback addresses are served until calls carry an identity: take 127.0.0.1 or [::1]".into());
+    }
+    Ok(address)
 }
 
 /// Does what the flags say.

@@ -116,8 +116,15 @@ pub(super) async fn containerd_only(folders: &Folders) -> anyhow::Result<()> {
 pub(super) async fn run(args: &DevArgs, folders: &Folders) -> anyhow::Result<()> {
     let begun = Instant::now();
     folders.clear_run();
-    let stop = CancellationToken::new();
-    let signals = tokio::spawn(stop_on_signals(stop.clone()));
+    let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
+    let signals = tokio::spawn({
+        let (stop, hurry) = (stop.clone(), hurry.clone());
+        async move {
+            let second = stop_on_signals(stop).await;
+            hurry.cancel();
+            second
+        }
+    });
     tokio::spawn(super::log::keep_bounded(folders.log()));
     let runtime = runtime(args, folders).await?;
     let containers = Arc::new(Containerd::new(runtime.config.clone())?);
@@ -137,7 +144,7 @@ pub(super) async fn run(args: &DevArgs, folders: &Folders) -> anyhow::Result<()>
         tracing::warn!("containers stay as they are; `orlopctl dev` finds them again, `--down` takes them away");
         return outcome;
     }
-    let cleaned = down::take_away(args, folders, runtime).await;
+    let cleaned = down::take_away(args, folders, runtime, &hurry).await;
     outcome.and(cleaned)
 }
 
@@ -195,10 +202,12 @@ async fn serve(
         "agent",
         Box::new(move |stop| {
             Box::pin(async move {
-                stop.cancelled().await;
-                stop_agent.cancel();
-                agent.ended().await;
-                Ok(())
+                tokio::select! {
+                    // Without an agent there is no node: its end is that of the others too.
+                    ended = agent.ended() => return Ok(ended?),
+                    () = stop.cancelled() => stop_agent.cancel(),
+                }
+                Ok(agent.ended().await?)
             })
         }),
     );
@@ -273,5 +282,32 @@ async fn first_end(roles: &mut [Role]) -> anyhow::Error {
         Ok(Ok(())) => anyhow::anyhow!("{name} ended by itself"),
         Ok(Err(error)) => error.context(name),
         Err(panic) => anyhow::anyhow!("{name} panicked: {panic}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn idle(name: &'static str) -> Role {
+        Role::start(name, |stop| async move {
+            stop.cancelled().await;
+            Ok(())
+        })
+    }
+
+    #[tokio::test]
+    async fn the_first_role_that_ends_is_named_with_the_reason() {
+        let reason = |name, role: Role| async move {
+            let mut roles = vec![idle("control-plane"), role, idle("proxy")];
+            let reason = format!("{:#}", first_end(&mut roles).await);
+            assert!(reason.starts_with(name), "{reason}");
+            reason
+        };
+        assert_eq!(reason("agent", Role::start("agent", |_| async { Ok(()) })).await, "agent ended by itself");
+        let failed = Role::start("overlay", |_| async { Err(anyhow::anyhow!("no bridge")) });
+        assert_eq!(reason("overlay", failed).await, "overlay: no bridge");
+        let died = Role::start("scheduler", |_| async { panic!("a defect") });
+        assert!(reason("scheduler", died).await.contains("a defect"));
     }
 }

@@ -13,6 +13,7 @@ const READY: Duration = Duration::from_secs(60);
 /// Starts this program again without `--detach`, in a session of its own, and waits until it is ready.
 pub(super) fn detach(folders: &Folders) -> anyhow::Result<()> {
     if let Some(process) = folders.holder() {
+        super::same::check(process, folders)?;
         println!("the node runs already (process {process})");
         return Ok(());
     }

@@ -64,6 +64,8 @@ impl Ingredients<'_> {
             (labels::GENERATION, replica.generation.to_string()),
             (labels::ATTEMPT, attempt.to_string()),
             (labels::ROLE, role.to_owned()),
+            (labels::STOP_SIGNAL, workload.stop_signal.number().to_string()),
+            (labels::STOP_GRACE, workload.stop_grace_period.0.to_string()),
         ]);
         labels.extend(self.cluster.map(|cluster| (labels::CLUSTER, cluster.to_string())));
         let etc = ETC.map(|name| Mount {

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod disk;
+mod fault;
 mod killed;
 mod memory;
 mod node;

@@ -493,7 +493,7 @@ async fn stopping_the_agent_leaves_its_containers_and_tells_its_last_words() {
     cluster.control.assign(assignment(replica, workload(IMAGE)));
     cluster.control.until_phase(replica, Phase::Running(Health::Unchecked)).await;
     stop.cancel();
-    within(agent.ended()).await;
+    within(agent.ended()).await.expect("it ends because it was asked to");
     let containers = runtime.list().await.expect("listed");
     assert!(matches!(containers[0].state, ContainerState::Running { .. }));
     assert_eq!(runtime.signals(&containers[0].id), []);
