@@ -192,8 +192,10 @@ impl Client {
             let Some(mut ingest) = Ingest::open(self, &reference, Some(digest), Some(total)).await? else {
                 return Ok(());
             };
-            for chunk in bytes.chunks(CHUNK_BYTES_MAX) {
-                ingest.write(Bytes::copy_from_slice(chunk)).await?;
+            if !ingest.is_taken_over(total) {
+                for chunk in bytes.chunks(CHUNK_BYTES_MAX) {
+                    ingest.write(Bytes::copy_from_slice(chunk)).await?;
+                }
             }
             ingest.commit().await
         };
@@ -267,6 +269,12 @@ impl Ingest {
     /// How many bytes are written.
     pub(crate) fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// Has containerd all of a blob of this size from elsewhere, such as another namespace? Then only a commit is missing,
+    /// and bytes that are written would be added to those that are there.
+    pub(crate) fn is_taken_over(&self, total: u64) -> bool {
+        total > 0 && self.offset >= total
     }
 
     /// Writes up to [`CHUNK_BYTES_MAX`] bytes and waits until they are written.

@@ -125,6 +125,10 @@ impl Writer<'_> {
                 let reference = format!("orlop-import-{}", uuid::Uuid::new_v4().simple());
                 let digest = expected.as_ref().map(Digest::as_str);
                 self.current = match Ingest::open(self.client, &reference, digest, Some(size)).await {
+                    Ok(Some(ingest)) if expected.is_some() && ingest.is_taken_over(size) => {
+                        ingest.commit().await.map_err(|failure| self.failed(failure))?;
+                        Current::Known(expected)
+                    }
                     Ok(Some(ingest)) => Current::Writing(Box::new(ingest), sha2::Sha256::new()),
                     Ok(None) => Current::Known(expected),
                     Err(failure) => return Err(self.failed(failure)),
