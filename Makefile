@@ -7,6 +7,8 @@ DATA ?= /var/lib/orlop
 RUN ?= /run/orlop
 # Where the example answers.
 HTTP ?= 127.0.0.1:8080
+# Further flags of `orlopctl dev`, for up and down alike: `--instance two --cluster-range 10.78.0.0/16`.
+DEV ?=
 
 .PHONY: up down build hello test test-machine lint fmt bench clean help
 
@@ -30,10 +32,10 @@ hello: build
 	$(BIN)/orlopctl image pack --name localhost/hello:1 --file target/static/debug/hello:/hello --entrypoint /hello --out $(HELLO_IMAGE)
 
 up: hello
-	@scripts/up $(BIN)/orlopctl $(DATA) $(RUN) $(HELLO_IMAGE) $(HTTP)
+	@scripts/up $(BIN)/orlopctl $(DATA) $(RUN) $(HELLO_IMAGE) $(HTTP) $(DEV)
 
 down:
-	@scripts/down $(BIN)/orlopctl $(DATA) $(RUN)
+	@scripts/down $(BIN)/orlopctl $(DATA) $(RUN) $(DEV)
 
 test:
 	@scripts/prerequisites --tests

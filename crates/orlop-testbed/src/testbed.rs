@@ -44,6 +44,8 @@ pub struct Options {
     pub layout: Layout,
     /// Set for the programs, the agent among them (`$E:`).
     pub environment: BTreeMap<String, String>,
+    /// The socket of a containerd that runs already, used in place of one of the testbed's own; in [`Layout::OneProcess`].
+    pub containerd: Option<PathBuf>,
     /// More flags for `orlopctl dev`, in [`Layout::OneProcess`]; a program of its own takes the same from its environment.
     pub dev_flags: Vec<String>,
     /// Where the data lies that is to outlive the testbed, for one that goes on where another was cut off. There can be
@@ -53,7 +55,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { layout: Layout::OneProcess, environment: BTreeMap::new(), dev_flags: Vec::new(), data: None }
+        Self {
+            layout: Layout::OneProcess,
+            environment: BTreeMap::new(),
+            containerd: None,
+            dev_flags: Vec::new(),
+            data: None,
+        }
     }
 }
 
@@ -94,7 +102,8 @@ impl Testbed {
         // Process ids and a counter keep testbeds of parallel test programs apart, in names and in addresses.
         let process = if options.data.is_some() { 0 } else { std::process::id() };
         let unique = (process.wrapping_mul(31).wrapping_add(number)) % 0x4000;
-        let instance = format!("ot{process:x}n{number}");
+        // No such name is the beginning of another one: a footprint is looked for by it.
+        let instance = format!("ot{process:x}n{number}x");
         let range = format!("10.{}.{}.0/24", 128 + unique / 256, unique % 256);
         let testbed = Self { folder, instance, range, options, programs: BTreeMap::new() };
         for made in [testbed.data(), testbed.run()] {
@@ -146,9 +155,22 @@ impl Testbed {
         self.path("run")
     }
 
-    /// The socket of the testbed's containerd.
+    /// The socket of the containerd that the node uses.
     pub fn containerd(&self) -> PathBuf {
-        self.run().join("containerd/containerd.sock")
+        self.options.containerd.clone().unwrap_or_else(|| self.run().join("containerd/containerd.sock"))
+    }
+
+    /// What tells this node's bridge, table, cgroup and containerd namespace from others'.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// The flags that say to `dev` which node of this machine is meant.
+    pub fn dev_flags(&self) -> Vec<String> {
+        let containerd = self.options.containerd.as_ref().map_or("own".to_owned(), |path| path.display().to_string());
+        ["--instance", &self.instance, "--cluster-range", &self.range, "--containerd", &containerd]
+            .map(str::to_owned)
+            .to_vec()
     }
 
     /// The process id of a role.
@@ -200,16 +222,19 @@ impl Testbed {
     /// # Panics
     /// When it does not end within 20 seconds.
     pub fn terminate(&mut self, role: Role) {
-        if let Some(mut program) = self.programs.remove(&role) {
-            program.signal(nix::sys::signal::Signal::SIGTERM);
-            let name = program.name.clone();
-            wait_for(
-                &format!("{name} to end"),
-                Duration::from_secs(20),
-                || program.ended(),
-                || self.logs_of_programs(),
-            );
-        }
+        self.end(role, "TERM");
+    }
+
+    /// Sends a role a signal that ends it, by its name without `SIG`, and waits; tells how it ended, if it ran.
+    ///
+    /// # Panics
+    /// As [`Testbed::terminate`], and when there is no such signal.
+    pub fn end(&mut self, role: Role, signal: &str) -> Option<std::process::ExitStatus> {
+        let mut program = self.programs.remove(&role)?;
+        program.signal(named(signal));
+        let ended =
+            wait_for(&program.name.clone(), Duration::from_secs(20), || program.ended(), || self.logs_of_programs());
+        Some(ended)
     }
 
     /// Starts a role, without waiting for more than the process.
@@ -332,8 +357,8 @@ impl Testbed {
     pub fn dev_command(&self, http: &str) -> Command {
         let mut command = Command::new(program("orlopctl"));
         command
-            .args(["dev", "--instance", &self.instance, "--cluster-range", &self.range, "--http", http])
-            .args(["--containerd", "own", "--log-format", "json"])
+            .args(["dev", "--http", http, "--log-format", "json"])
+            .args(self.dev_flags())
             .arg("--data")
             .arg(self.data())
             .arg("--run")
@@ -461,8 +486,9 @@ impl Testbed {
     }
 
     fn run_down(&self) -> std::process::Output {
+        let containerd = self.options.containerd.as_ref().map_or("own".to_owned(), |path| path.display().to_string());
         Command::new(program("orlopctl"))
-            .args(["dev", "--down", "--grace", "0s", "--containerd", "own", "--instance", &self.instance])
+            .args(["dev", "--down", "--grace", "0s", "--containerd", &containerd, "--instance", &self.instance])
             .arg("--data")
             .arg(self.data())
             .arg("--run")
@@ -478,11 +504,16 @@ impl Testbed {
 }
 
 impl Drop for Testbed {
+    /// Takes everything away. A test that has passed so far fails when that leaves something behind.
     fn drop(&mut self) {
         self.programs.clear();
         let output = self.run_down();
-        if !output.status.success() {
-            eprintln!("orlopctl dev --down failed: {}", String::from_utf8_lossy(&output.stderr));
+        let left = self.footprint();
+        if output.status.success() && left.lines().is_empty() {
+            return;
         }
+        let told = String::from_utf8_lossy(&output.stderr);
+        eprintln!("orlopctl dev --down ended with {} and left {:#?}\n{told}", output.status, left.lines());
+        assert!(std::thread::panicking(), "something was left behind");
     }
 }
