@@ -34,7 +34,7 @@ orlopctl ends with one of these codes:
   4  what was named does not exist
   5  no control plane answers at the address, or it went away
   6  --timeout passed before it was done
-  7  somebody else changed it first (deploy --expect-generation, or a deploy during --wait)
+  7  somebody else changed it first (between what deploy looked at and what it did, or during --wait)
   8  what --wait waited for does not come up: it failed for good, or again and again
 
 exec ends with the code of the command that it ran: 126 when the program could not be
