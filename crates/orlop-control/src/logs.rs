@@ -44,6 +44,7 @@ impl Control {
     }
 
     async fn gather(&self, query: &Query, lines: &Lines) -> Result<(), Status> {
+        let began_ms = now().0;
         let nodes = self.nodes_with_logs(query)?;
         let start = pb::LogsStart {
             service: Some((&query.service).into()),
@@ -66,11 +67,11 @@ impl Control {
         }
         // A single node has cut its own tail.
         let tail = query.tail.filter(|_| sources.len() > 1).map(|tail| tail as usize);
-        let mut output = Output { lines, newest: BTreeMap::new(), sent: false };
+        let mut output = Output { lines, newest: BTreeMap::new(), nodes: BTreeMap::new(), sent: false };
         history(&mut sources, tail, &mut output, &mut failed).await?;
         let sent = output.sent;
         if query.follow {
-            self.follow(query, &start, sources, &mut output, &mut failed).await?;
+            self.follow(query, &start, began_ms, sources, &mut output, &mut failed).await?;
         }
         self.conclude(query, sent, failed)
     }
@@ -80,14 +81,12 @@ impl Control {
         &self,
         query: &Query,
         start: &pb::LogsStart,
+        began_ms: u64,
         sources: Vec<Source>,
         output: &mut Output<'_>,
         failed: &mut Vec<(NodeId, Status)>,
     ) -> Result<(), Status> {
-        let began_ms = now().0;
         let mut arrivals = self.attendance.arrivals();
-        // When each node's last line was written.
-        let mut heard_ms: BTreeMap<NodeId, u64> = BTreeMap::new();
         // The seats of agents that were asked already.
         let mut asked: BTreeSet<u64> = failed.iter().filter_map(|(node, _)| self.attendance.seat_of(*node)).collect();
         let mut away: BTreeSet<NodeId> = BTreeSet::new();
@@ -106,8 +105,8 @@ impl Control {
                     let node = source.session.node;
                     match live {
                         Live::Line(line) => {
-                            heard_ms.insert(node, line.at_ns / 1_000_000);
                             if !source.repeats || !output.has(&line) {
+                                output.heard(node, &line);
                                 output.send(line).await?;
                             }
                             waiting.push(Box::pin(source.live()));
@@ -128,7 +127,7 @@ impl Control {
                 if !asked.insert(seat) {
                     continue;
                 }
-                let since_ms = heard_ms.get(&node).copied().unwrap_or(began_ms);
+                let since_ms = output.since_ms(node, query, began_ms);
                 let again = pb::LogsStart { since_ms, tail: None, ..start.clone() };
                 if let Ok(session) = self.open_session(node, pb::session_start::Kind::Logs(again)).await {
                     away.remove(&node);
@@ -227,13 +226,41 @@ struct Output<'a> {
     lines: &'a Lines,
     /// The time of each replica's newest line, by which a node's repetitions are known after its agent was away.
     newest: BTreeMap<String, u64>,
+    /// What was heard of each node that was asked, by its own clock.
+    nodes: BTreeMap<NodeId, Option<Heard>>,
     sent: bool,
 }
 
+/// The times of lines that a node gave, in nanoseconds.
+struct Heard {
+    first: u64,
+    last: u64,
+}
+
+/// How far the lines of a node's replicas may be out of order among each other while they are being written.
+const DISORDER_NS: u64 = 2_000_000_000;
+
 impl Output<'_> {
-    async fn send(&mut self, line: pb::LogLine) -> Result<(), Status> {
+    /// Notes a line, whether it is sent or is older than the tail that was asked for.
+    fn heard(&mut self, node: NodeId, line: &pb::LogLine) {
         let newest = self.newest.entry(line.replica.clone()).or_default();
         *newest = line.at_ns.max(*newest);
+        let heard = self.nodes.entry(node).or_default().get_or_insert(Heard { first: line.at_ns, last: line.at_ns });
+        heard.last = line.at_ns.max(heard.last);
+    }
+
+    /// From when a node is asked again. Its own lines tell, as long as there are some: its clock is not ours.
+    fn since_ms(&self, node: NodeId, query: &Query, began_ms: u64) -> u64 {
+        match self.nodes.get(&node) {
+            // No earlier than its first line, before which is what `tail` left out.
+            Some(Some(heard)) => heard.last.saturating_sub(DISORDER_NS).max(heard.first) / 1_000_000,
+            // It had nothing yet, so whatever it has is new.
+            Some(None) if query.tail != Some(0) => query.since_ms,
+            Some(None) | None => began_ms,
+        }
+    }
+
+    async fn send(&mut self, line: pb::LogLine) -> Result<(), Status> {
         self.sent = true;
         self.lines.send(Ok(line)).await.map_err(|_| gone())
     }
@@ -256,7 +283,7 @@ async fn history(
 ) -> Result<(), Status> {
     let mut heads: Vec<Option<pb::LogLine>> = Vec::with_capacity(sources.len());
     for source in &mut *sources {
-        heads.push(next_past(source, failed).await);
+        heads.push(next_past(source, output, failed).await);
     }
     let mut kept = VecDeque::new();
     loop {
@@ -274,7 +301,7 @@ async fn history(
                 }
             }
         }
-        *head = next_past(source, failed).await;
+        *head = next_past(source, output, failed).await;
     }
     for line in kept {
         output.send(line).await?;
@@ -282,9 +309,19 @@ async fn history(
     Ok(())
 }
 
-async fn next_past(source: &mut Source, failed: &mut Vec<(NodeId, Status)>) -> Option<pb::LogLine> {
+async fn next_past(
+    source: &mut Source,
+    output: &mut Output<'_>,
+    failed: &mut Vec<(NodeId, Status)>,
+) -> Option<pb::LogLine> {
     match source.past().await {
-        Ok(line) => line,
+        Ok(line) => {
+            match &line {
+                Some(line) => output.heard(source.session.node, line),
+                None => drop(output.nodes.entry(source.session.node).or_default()),
+            }
+            line
+        }
         Err(status) => {
             source.over = true;
             failed.push((source.session.node, status));

@@ -40,7 +40,8 @@ fn with_logs(agent: &mut Agent, past: Vec<(u64, &'static str)>, live: Option<mps
         async move {
             let node::session_start::Kind::Logs(start) = kind else { panic!("{kind:?}") };
             let skip = start.tail.map_or(0, |tail| past.len().saturating_sub(tail as usize));
-            for (at, text) in past.into_iter().skip(skip) {
+            let new = past.into_iter().skip(skip).filter(|(at, _)| *at >= start.since_ms * 1_000_000);
+            for (at, text) in new {
                 session.say(line(at, text)).await;
             }
             session.say(Frame::CaughtUp(node::CaughtUp {})).await;
@@ -103,8 +104,39 @@ async fn who_follows_logs_hears_on_when_the_agent_was_away_and_nothing_twice() {
 
     // And so is one that was never there before.
     let mut beta = world.agent("beta").await;
-    with_logs(&mut beta, vec![(1_000_005, "b5")], None);
+    let later = u64::try_from(i64::MAX).expect("a time in the year 2262");
+    with_logs(&mut beta, vec![(later, "b5")], None);
     assert_eq!(texts(&mut logs, 1).await, ["b5"]);
+}
+
+#[tokio::test]
+async fn an_agent_that_goes_before_it_had_anything_new_is_asked_again_from_its_last_line() {
+    for (past, tail) in
+        [(vec![(1_000_000_001, "a1"), (2_000_000_002, "a2")], Some(1)), (vec![], Some(1)), (vec![], None)]
+    {
+        let world = World::start().await;
+        let (mut alpha, mut beta) = (world.agent("alpha").await, world.agent("beta").await);
+        let (beta_writes, beta_live) = mpsc::channel(1);
+        with_logs(&mut beta, vec![], Some(beta_live));
+        let (write, live) = mpsc::channel(4);
+        with_logs(&mut alpha, past.clone(), Some(live));
+        let mut logs = world.operator().logs(&query(true, tail)).await.expect("logs");
+        let last: Vec<&str> = past.last().iter().map(|(_, text)| *text).collect();
+        assert_eq!(texts(&mut logs, last.len()).await, last);
+        // Beta's new line passes only when all has been heard of what was there before.
+        beta_writes.send((1, "b1")).await.expect("the agent reads");
+        assert_eq!(texts(&mut logs, 1).await, ["b1"]);
+        let id = alpha.node;
+        drop((alpha, write));
+
+        // What it wrote while nobody heard it, by a clock that is far behind ours.
+        let mut alpha = world.agent_with_id("alpha", id).await;
+        let (write, live) = mpsc::channel(4);
+        with_logs(&mut alpha, past.into_iter().chain([(2_500_000_000, "a3")]).collect(), Some(live));
+        assert_eq!(texts(&mut logs, 1).await, ["a3"]);
+        write.send((2_500_000_001, "a4")).await.expect("the agent reads");
+        assert_eq!(texts(&mut logs, 1).await, ["a4"]);
+    }
 }
 
 #[tokio::test]
