@@ -147,7 +147,8 @@ pub(crate) struct DeployArgs {
     /// Show what would be done, like `plan`, and do nothing.
     #[arg(long, conflicts_with = "wait")]
     pub(crate) dry_run: bool,
-    /// Deploy only if the deployment's generation is this one (0: only if it does not exist); `plan` shows it.
+    /// Deploy only if the deployment's generation is this one (0: only if it does not exist); `plan` shows it. Without:
+    /// the one that it has when the command begins.
     #[arg(long, value_name = "N")]
     pub(crate) expect_generation: Option<u64>,
 }
@@ -365,39 +366,5 @@ mod tests {
         assert_eq!("5m".parse::<Since>().map(|s| s.at(Timestamp(1_000_000))), Ok(Timestamp(700_000)));
         assert_eq!("1970-01-01T00:01:00Z".parse(), Ok(Since::At(Timestamp(60_000))));
         assert!("yesterday".parse::<Since>().is_err());
-    }
-
-    #[test]
-    fn the_commands_of_the_documents_are_understood() {
-        for line in [
-            "deploy -f shop.yaml --wait --timeout 60s",
-            "deploy -f - --dry-run",
-            "deploy -f shop.yaml --expect-generation 0",
-            "plan -f shop.yaml -o json",
-            "status shop -w",
-            "ps",
-            "logs -f hello/web --since 5m --tail 10 --replica 0",
-            "exec -it hello/web/0 -- /bin/sh -c ls",
-            "exec hello/web/0 -- /hello --version",
-            "scale hello/web 4 --wait",
-            "stop hello --wait",
-            "stop hello/web --force",
-            "events -w hello",
-            "node ls -o yaml",
-            "image pack --name localhost/hello:1 --file target/hello:/hello --entrypoint /hello --out target/hello.tar",
-            "image import hello.tar --name localhost/hello:1",
-            "image ls",
-            "image rm localhost/hello:1 --node alpha",
-            "image prune",
-            "completions bash",
-            "help exit-codes",
-            "spec schema",
-            "--address http://127.0.0.1:7700 why hello/web",
-        ] {
-            let words = std::iter::once("orlopctl").chain(line.split(' '));
-            if let Err(error) = Cli::try_parse_from(words) {
-                panic!("{line}: {error}");
-            }
-        }
     }
 }

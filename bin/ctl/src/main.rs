@@ -4,6 +4,8 @@ mod args;
 mod commands;
 mod context;
 mod dev;
+#[cfg(test)]
+mod documents;
 mod failure;
 mod output;
 mod render;

@@ -2,6 +2,8 @@
 
 mod node;
 mod pager;
+mod printing;
+mod racing;
 mod terminal;
 mod world;
 
