@@ -4,7 +4,7 @@ use crate::cluster::{Cluster, within};
 use orlop_agent::Fault;
 use orlop_model::Exit;
 use orlop_model::spec::{Image, Signal};
-use orlop_runtime::container::{ContainerInfo, ContainerSpec, ExecProcess, ExecSpec};
+use orlop_runtime::container::{ContainerInfo, ContainerSpec, ExecProcess, ExecSpec, LostLogger};
 use orlop_runtime::{Archive, ContainerRuntime, ImageInfo, ResolvedImage, RuntimeError};
 use std::sync::Arc;
 
@@ -46,6 +46,10 @@ impl ContainerRuntime for Defect {
     }
 
     async fn remove(&self, _: &str) -> Result<(), RuntimeError> {
+        unreachable!()
+    }
+
+    async fn mend_loggers(&self) -> Vec<LostLogger> {
         unreachable!()
     }
 
