@@ -35,6 +35,9 @@ pub struct ContainerSpec {
     pub mounts: Vec<Mount>,
     /// Where output goes.
     pub log: LogTarget,
+    /// A few containers of one kin (1–253 bytes) that are made in the same moment may share a helper process of the
+    /// runtime; when that is killed, they all end. Without kin a container shares nothing.
+    pub kin: Option<String>,
 }
 
 /// Something mounted into a container.

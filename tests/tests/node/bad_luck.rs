@@ -2,6 +2,7 @@
 
 use crate::specs::{PATIENCE, app, explain, hello, pids, replicas, shell, testbed, wait_for_phase};
 use orlop_testbed::{Hammer, Layout, Options, Role, Testbed, wait_for};
+use std::collections::BTreeMap;
 
 fn per_role() -> Testbed {
     testbed(Options { layout: Layout::ProcessPerRole, ..Options::default() })
@@ -201,4 +202,45 @@ fn a_node_that_cannot_start_leaves_the_containers_of_the_one_before_it_alone() {
     wait_for_phase(&testbed, "app/web", &["healthy"]);
     assert_eq!(pids(&testbed, "app/web"), before);
     assert!(replicas(&testbed, "app/web").iter().all(|replica| replica["restarts"] == 0));
+}
+
+#[test]
+fn a_killed_shim_costs_its_few_replicas_a_restart_and_the_others_nothing() {
+    let testbed = testbed(Options::default());
+    // More than the machine makes side by side, so that some share a shim.
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let number = (2 * cores).clamp(4, 16) + 4;
+    let scale = format!("    scale: {{ mode: fixed, replicas: {number} }}\n");
+    testbed.deploy(&app(&shell("many", "exec sleep 1000", &scale)), &["--wait"]);
+    let mut by_shim: BTreeMap<u32, Vec<(String, u32)>> = BTreeMap::new();
+    for (replica, pid) in pids(&testbed, "app/many") {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a living process");
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).and_then(|pid| pid.trim().parse().ok());
+        by_shim.entry(parent.expect("a parent")).or_default().push((replica, pid));
+    }
+    let shim = *by_shim.iter().max_by_key(|(_, replicas)| replicas.len()).expect("a shim").0;
+    let killed = by_shim.remove(&shim).expect("its replicas");
+    assert!((2..=8).contains(&killed.len()), "{killed:?}");
+    let status = std::process::Command::new("kill").args(["-KILL", &shim.to_string()]).status();
+    assert!(status.is_ok_and(|status| status.success()));
+
+    let restarted = |replica: &serde_json::Value| {
+        let was_killed = killed.iter().any(|(id, _)| replica["id"] == *id);
+        replica["phase"] == "running" && (replica["restarts"].as_u64() > Some(0)) == was_killed
+    };
+    wait_for(
+        "those of the shim to run again, and only those",
+        PATIENCE,
+        || replicas(&testbed, "app/many").iter().all(restarted).then_some(()),
+        || explain(&testbed, "app/many"),
+    );
+    let mut after = pids(&testbed, "app/many");
+    // Whoever inherits an orphan may take its time to reap it; what is dead has no program any more.
+    after.retain(|(_, pid)| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok());
+    assert_eq!(after.len(), number, "{after:?}");
+    assert!(killed.iter().all(|old| !after.contains(old)), "{killed:?} {after:?}");
+    assert!(by_shim.values().flatten().all(|other| after.contains(other)), "{by_shim:?} {after:?}");
+    let again = replicas(&testbed, "app/many").into_iter().find(|replica| replica["id"] == killed[0].0);
+    let slot = again.expect("a replica")["slot"].clone();
+    testbed.ctl_ok(&["exec", &format!("app/many/{slot}"), "--", "/bin/sh", "-c", "exit 0"]);
 }

@@ -100,6 +100,7 @@ impl Ingredients<'_> {
                 file_bytes_max: self.logs.file_bytes_max,
                 files_max: self.logs.files_max,
             },
+            kin: (role == ROLE_MAIN).then(|| replica.service.to_string()),
         }
     }
 }

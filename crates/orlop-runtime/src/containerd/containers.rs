@@ -8,6 +8,7 @@ use super::exits::{Ended, Exits, process};
 use super::images::Images;
 use super::loggers::Kept;
 use super::proto::{RuncOptions, spec_any};
+use super::shims::{ANNOTATION, Shims};
 use super::volume::{is_full, make_volume};
 use super::words::runc_error;
 use super::{ContainerdConfig, cgroup, host};
@@ -51,6 +52,7 @@ pub(crate) struct Containers {
     pub(super) kept: Kept,
     /// How often another logger could not take over, by container.
     pub(super) failures: Mutex<BTreeMap<String, u32>>,
+    shims: Mutex<Shims>,
 }
 
 impl Containers {
@@ -61,6 +63,8 @@ impl Containers {
         exits: Arc<Exits>,
         host: Host,
     ) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        let shims = Mutex::new(Shims::new(cores, format!("orlop-{}", uuid::Uuid::new_v4().simple())));
         Self {
             client,
             config,
@@ -71,6 +75,7 @@ impl Containers {
             volumes: Mutex::default(),
             kept: Kept::default(),
             failures: Mutex::default(),
+            shims,
         }
     }
 
@@ -80,8 +85,25 @@ impl Containers {
 
     /// See [`crate::ContainerRuntime::create`].
     pub(crate) async fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
+        let Some(kin) = &spec.kin else { return self.create_in(spec, None).await };
+        let shim = self.shims.lock().join(kin, &spec.id, Instant::now());
+        match self.create_in(spec, Some(shim)).await {
+            // A shim ends with its last container, also when that could not be made; whoever was about to join it fails
+            // with it. So what cannot be named is tried without company, and is the container's own fault then.
+            Err(RuntimeError::Other { doing, detail }) => {
+                tracing::debug!(container = spec.id, doing, detail, "trying again with a shim of its own");
+                self.create_in(spec, None).await
+            }
+            result => result,
+        }
+    }
+
+    async fn create_in(&self, spec: &ContainerSpec, shim: Option<String>) -> Result<(), RuntimeError> {
         let user = self.user(&spec.image, oci::user_text(spec)).await?;
-        let runtime_spec = oci::runtime_spec(spec, &user, &self.host, &self.cgroup(&spec.id))?;
+        let mut runtime_spec = oci::runtime_spec(spec, &user, &self.host, &self.cgroup(&spec.id))?;
+        if let Some(shim) = shim {
+            runtime_spec.set_annotations(Some(HashMap::from([(ANNOTATION.to_owned(), shim)])));
+        }
         self.prepare_mounts(spec, &user)?;
         let log = self.log_uri(spec)?;
 
@@ -330,6 +352,7 @@ impl Containers {
     /// See [`crate::ContainerRuntime::remove`].
     pub(crate) async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
         oci::check_id(id)?;
+        self.shims.lock().leave(id);
         self.remove_task(id).await?;
         let request = self.client.request(DeleteContainerRequest { id: id.to_owned() });
         match self.client.answer(QUICK, self.client.containers().delete(request)).await {

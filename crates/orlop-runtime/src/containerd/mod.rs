@@ -18,6 +18,7 @@ mod loggers;
 mod near;
 mod proto;
 mod rootfs;
+mod shims;
 mod unpack;
 mod volume;
 mod words;

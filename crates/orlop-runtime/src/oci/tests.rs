@@ -41,6 +41,7 @@ fn spec() -> ContainerSpec {
             mount("/tmp", false, MountSource::Tmpfs { size: Some(Memory(1 << 20)) }),
         ],
         log: LogTarget::Discard,
+        kin: None,
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::support::{Machine, within};
 use orlop_model::spec::{Image, PullPolicy, Signal};
-use orlop_runtime::{ContainerRuntime, ContainerState, Containerd, RuntimeError};
+use orlop_runtime::{ContainerRuntime, ContainerSpec, ContainerState, Containerd, ExecSpec, RuntimeError};
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::task::Poll;
 
@@ -144,6 +145,121 @@ async fn a_container_whose_shim_is_killed_is_known_to_have_ended_and_can_be_remo
     let ended = within(machine.runtime.wait("one")).await;
     assert!(matches!(&ended, Err(RuntimeError::NotFound { .. })) || ended.is_ok_and(|exit| exit.code == 137));
     within(machine.runtime.remove("one")).await.unwrap();
+    machine.finish().await;
+}
+
+/// More containers than a machine of this size makes side by side, so that some of them share a shim.
+fn kin(machine: &Machine, image: &orlop_runtime::ResolvedImage) -> Vec<ContainerSpec> {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let number = (2 * cores).clamp(4, 16) + 3;
+    let script = "echo ready; while true; do sleep 0.05; done";
+    let spec = |n: usize| machine.script(&format!("kin{n}"), image, script);
+    (0..number).map(|n| ContainerSpec { kin: Some("app/web".into()), ..spec(n) }).collect()
+}
+
+async fn create_all(runtime: &Containerd, specs: &[ContainerSpec]) -> Vec<Result<(), RuntimeError>> {
+    within(futures::future::join_all(specs.iter().map(|spec| runtime.create(spec)))).await
+}
+
+/// The containers that run, by their shim.
+async fn by_shim(runtime: &Containerd) -> BTreeMap<u32, BTreeMap<String, u32>> {
+    let mut found: BTreeMap<u32, BTreeMap<String, u32>> = BTreeMap::new();
+    for info in within(runtime.list()).await.unwrap() {
+        let ContainerState::Running { pid, .. } = info.state else { continue };
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().parse().unwrap();
+        found.entry(parent).or_default().insert(info.id, pid);
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_made_in_one_burst_share_shims_and_live_and_end_each_by_itself() {
+    let mut machine = Machine::start().await;
+    let image = machine.busybox().await;
+    let specs = kin(&machine, &image);
+    assert!(create_all(&machine.runtime, &specs).await.iter().all(Result::is_ok));
+    for spec in &specs {
+        within(machine.runtime.start(&spec.id)).await.unwrap();
+    }
+    let before = by_shim(&machine.runtime).await;
+    assert!(before.len() < specs.len() && before.values().all(|containers| containers.len() <= 8), "{before:?}");
+    let (shim, together) = before.iter().max_by_key(|(_, containers)| containers.len()).unwrap();
+    let ids: Vec<&String> = together.keys().collect();
+
+    // One of them ends, and is removed; another one's exec, output and end are its own.
+    within(machine.runtime.remove(ids[0])).await.unwrap();
+    machine.wrote(ids[1], "ready").await;
+    let mut exec = within(machine.runtime.exec(ids[1], ExecSpec::command(["sh", "-c", "exit 4"]))).await.unwrap();
+    assert_eq!(within(exec.wait()).await.unwrap().code, 4);
+    drop(exec);
+    // One that is made now does not join a shim that may be about to end.
+    let spec = specs.iter().find(|spec| &spec.id == ids[0]).unwrap();
+    within(machine.runtime.create(spec)).await.unwrap();
+    within(machine.runtime.start(&spec.id)).await.unwrap();
+    assert!(!by_shim(&machine.runtime).await[shim].contains_key(ids[0]));
+
+    // The next containerd finds all of them.
+    machine.daemon.take().unwrap().stop().await.unwrap();
+    machine.restart_containerd().await;
+    let runtime = Containerd::new(machine.config.clone()).unwrap();
+    let found: usize = by_shim(&runtime).await.values().map(BTreeMap::len).sum();
+    assert_eq!(found, specs.len());
+    within(runtime.signal(ids[1], Signal::KILL)).await.unwrap();
+    assert_eq!(within(runtime.wait(ids[1])).await.unwrap().code, 137);
+    for spec in &specs {
+        within(runtime.remove(&spec.id)).await.unwrap();
+    }
+    machine.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_shim_that_is_killed_ends_its_own_containers_and_no_others() {
+    let machine = Machine::start().await;
+    let image = machine.busybox().await;
+    let specs = kin(&machine, &image);
+    assert!(create_all(&machine.runtime, &specs).await.iter().all(Result::is_ok));
+    for spec in &specs {
+        within(machine.runtime.start(&spec.id)).await.unwrap();
+    }
+    let mut before = by_shim(&machine.runtime).await;
+    let shim = *before.iter().max_by_key(|(_, containers)| containers.len()).unwrap().0;
+    let killed = before.remove(&shim).unwrap();
+    assert!(killed.len() > 1, "{killed:?} {before:?}");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(shim as i32), nix::sys::signal::Signal::SIGKILL).unwrap();
+    for id in killed.keys() {
+        let ended = within(machine.runtime.wait(id)).await;
+        assert!(matches!(&ended, Err(RuntimeError::NotFound { .. })) || ended.is_ok_and(|exit| exit.code == 137));
+        within(machine.runtime.remove(id)).await.unwrap();
+    }
+    // Whoever inherits an orphan may take its time to reap it; what is dead has no program any more.
+    assert!(killed.values().all(|pid| std::fs::read_link(format!("/proc/{pid}/exe")).is_err()), "{killed:?}");
+    assert_eq!(by_shim(&machine.runtime).await, before);
+    for spec in specs.iter().filter(|spec| !killed.contains_key(&spec.id)) {
+        within(machine.runtime.remove(&spec.id)).await.unwrap();
+    }
+    machine.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_cannot_be_made_harms_none_of_its_kin() {
+    let machine = Machine::start().await;
+    let image = machine.busybox().await;
+    let mut specs = kin(&machine, &image);
+    // Every second one, the first of each shim among them: a shim ends when its only container could not be made.
+    for spec in specs.iter_mut().step_by(2) {
+        spec.command = Some(vec!["/nowhere".into()]);
+    }
+    for (n, result) in create_all(&machine.runtime, &specs).await.into_iter().enumerate() {
+        match result {
+            Ok(()) => assert_eq!(n % 2, 1),
+            Err(error) => assert!(matches!(error, RuntimeError::CommandNotFound { .. }) && n % 2 == 0, "{n}: {error}"),
+        }
+    }
+    for spec in specs.iter().skip(1).step_by(2) {
+        within(machine.runtime.start(&spec.id)).await.unwrap();
+        within(machine.runtime.remove(&spec.id)).await.unwrap();
+    }
     machine.finish().await;
 }
 

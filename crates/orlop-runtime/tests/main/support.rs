@@ -105,6 +105,7 @@ impl Machine {
             network_namespace: None,
             mounts: Vec::new(),
             log: LogTarget::files(self.path("logs").join(id)),
+            kin: None,
         }
     }
 
