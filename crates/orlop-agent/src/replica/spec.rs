@@ -4,7 +4,7 @@ use super::files::{ETC, hostname};
 use crate::board::{init_container, main_container};
 use crate::config::LogLimits;
 use crate::node::Layout;
-use orlop_model::spec::{InitAction, VolumeSource};
+use orlop_model::spec::{InitAction, Signal, VolumeSource};
 use orlop_model::{Assignment, ClusterId, NodeId};
 use orlop_runtime::{ContainerSpec, LogTarget, Mount, MountSource, ResolvedImage, labels};
 use std::collections::BTreeMap;
@@ -55,6 +55,8 @@ impl Ingredients<'_> {
         args: Option<Vec<String>>,
     ) -> ContainerSpec {
         let (replica, workload) = (&self.assignment.replica, &self.assignment.workload);
+        let of_image = self.image.config.stop_signal.as_deref().and_then(Signal::parse);
+        let stop_signal = workload.stop_signal.or(of_image).unwrap_or(Signal::TERM);
         let mut labels = BTreeMap::from([
             (LABEL_NODE, self.node.to_string()),
             (labels::REPLICA, replica.id.to_string()),
@@ -64,7 +66,7 @@ impl Ingredients<'_> {
             (labels::GENERATION, replica.generation.to_string()),
             (labels::ATTEMPT, attempt.to_string()),
             (labels::ROLE, role.to_owned()),
-            (labels::STOP_SIGNAL, workload.stop_signal.number().to_string()),
+            (labels::STOP_SIGNAL, stop_signal.number().to_string()),
             (labels::STOP_GRACE, workload.stop_grace_period.0.to_string()),
         ]);
         labels.extend(self.cluster.map(|cluster| (labels::CLUSTER, cluster.to_string())));

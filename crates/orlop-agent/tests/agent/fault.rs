@@ -2,8 +2,8 @@
 
 use crate::cluster::{Cluster, within};
 use orlop_agent::Fault;
-use orlop_model::Exit;
 use orlop_model::spec::{Image, Signal};
+use orlop_model::{Exit, Resources};
 use orlop_runtime::container::{ContainerInfo, ContainerSpec, ExecProcess, ExecSpec, LostLogger};
 use orlop_runtime::{Archive, ContainerRuntime, ImageInfo, ResolvedImage, RuntimeError};
 use std::sync::Arc;
@@ -26,6 +26,14 @@ impl ContainerRuntime for Defect {
     }
 
     async fn images(&self) -> Result<Vec<ImageInfo>, RuntimeError> {
+        unreachable!()
+    }
+
+    async fn remove_image(&self, _: &str) -> Result<bool, RuntimeError> {
+        unreachable!()
+    }
+
+    fn unenforced(&self, _: &Resources) -> Vec<&'static str> {
         unreachable!()
     }
 

@@ -89,6 +89,7 @@ mod tests {
             network_namespace: None,
             mounts: mounts.iter().map(mount).collect(),
             log: LogTarget::Discard,
+            kin: None,
         }
     }
 

@@ -289,7 +289,7 @@ fn a_workload_that_leaves_its_stop_signal_to_the_image_is_read_by_versions_that_
     for service in deployment.services.values_mut() {
         Arc::make_mut(&mut service.workload).stop_signal = None;
     }
-    let kind = Kind::Deploy(Deploy { deployment, expected_generation: None });
+    let kind = Kind::Deploy(Deploy { deployment, expected_generation: None, retry: false });
     let command = Command { now: Timestamp(1_700_000_000_000), kind };
     let bytes = golden("command_deploy_stop_signal_of_image", &stored::encode_command(&command));
     assert_eq!(stored::decode_command(&bytes), command);
