@@ -459,7 +459,7 @@ async fn without_a_subnet_without_room_and_with_another_subnet_the_daemon_says_s
 #[tokio::test]
 async fn a_daemon_that_starts_without_its_bridge_gives_nobody_an_address_in_use_and_mends_the_old_links() {
     let mut node = Node::new(5, Some("10.201.5.0/24")).await;
-    let before = vec![node.attached(1).await, node.attached(2).await, node.attached(3).await];
+    let before = [node.attached(1).await, node.attached(2).await, node.attached(3).await];
     let bridge = node.config.bridge.clone();
     let port = |number| {
         let instance = orlop_overlay_core::Instance::new(&bridge, &bridge).unwrap();
