@@ -128,7 +128,7 @@ fn a_port_that_is_taken_is_reported_and_the_rest_works() {
         &[],
     );
     wait_for_phase(&testbed, "app/web", &["healthy"]);
-    wait_for_why(&testbed, "app/db", &[&port.to_string(), "use"]);
+    wait_for_why(&testbed, "app/db", &[&port.to_string(), "another process has the port"]);
     drop(taken);
     orlop_testbed::wait_for(
         "the port to be taken over",

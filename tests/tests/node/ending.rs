@@ -72,6 +72,8 @@ fn containers_are_ended_by_their_own_signal_and_within_their_own_time() {
     std::fs::create_dir(&folder).expect("a folder");
     let told = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_default();
     let start = |testbed: &orlop_testbed::Testbed, more: &str| {
+        // The deployment of before came back with the node, and tells how it is replaced.
+        testbed.ctl(&["stop", "app", "--force", "--wait"]);
         for name in ["ready", "told"] {
             let _ = std::fs::remove_file(folder.join(name));
         }

@@ -24,7 +24,8 @@ fn ctr(host: &Testbed, namespace: &str, arguments: &[&str]) -> (bool, String) {
 impl<'a> Foreign<'a> {
     fn start(host: &'a Testbed) -> Self {
         let image = TestImage::Busybox.write(&host.path(""));
-        let foreign = Self { host, pid: 0 };
+        // Made first, so that whatever follows is taken away.
+        let mut foreign = Self { host, pid: 0 };
         let run = |arguments: &[&str]| {
             let (good, said) = ctr(host, host.instance(), arguments);
             assert!(good, "ctr {arguments:?}: {said}");
@@ -34,14 +35,16 @@ impl<'a> Foreign<'a> {
         run(&["run", "-d", "localhost/busybox:1", NAME, "/bin/sleep", "1000"]);
         let tasks = run(&["task", "ls"]);
         let line = tasks.lines().find(|line| line.starts_with(NAME)).expect("a task");
-        let pid = line.split_whitespace().nth(1).and_then(|pid| pid.parse().ok()).expect("a process id");
-        Self { pid, ..foreign }
+        foreign.pid = line.split_whitespace().nth(1).and_then(|pid| pid.parse().ok()).expect("a process id");
+        foreign
     }
 
-    fn lives(&self) -> bool {
+    /// Fails unless it runs as it was started.
+    fn check(&self, after: &str) {
         let (_, tasks) = ctr(self.host, self.host.instance(), &["task", "ls"]);
-        Path::new("/proc").join(self.pid.to_string()).exists()
-            && tasks.lines().any(|line| line.starts_with(NAME) && line.contains("RUNNING"))
+        assert!(Path::new("/proc").join(self.pid.to_string()).exists(), "after {after}: {tasks}");
+        let runs = tasks.lines().any(|line| line.starts_with(NAME) && line.contains("RUNNING"));
+        assert!(runs, "after {after}: {tasks}");
     }
 }
 
@@ -75,8 +78,8 @@ fn what_others_run_in_a_shared_containerd_is_left_alone_and_nothing_of_ours_stay
             } else {
                 node.terminate(Role::Dev);
             }
-            assert!(foreign.lives(), "after {way}");
-            for what in ["task", "container", "lease"] {
+            foreign.check(way);
+            for what in ["task", "container", "leases"] {
                 let (good, left) = ctr(&host, node.instance(), &[what, "ls", "-q"]);
                 assert!(good && left.trim().is_empty(), "after {way}, {what}: {left}");
             }

@@ -98,8 +98,10 @@ fn the_tables_of_the_manual_have_every_key_its_default_and_its_flag() {
 
 #[test]
 fn what_is_printed_is_a_file_that_says_the_same_again() {
+    /// A program, what its environment sets, and words of what it prints then.
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
     let folder = tempfile::tempdir().expect("a folder");
-    let variables: [(&str, &[(&str, &str)], &[&str]); 5] = [
+    let cases: [Case<'_>; 5] = [
         (
             "orlop-control-plane",
             &[("LISTEN", "[\"unix:/a.sock\", \"http://127.0.0.1:7700\"]")],
@@ -119,7 +121,7 @@ fn what_is_printed_is_a_file_that_says_the_same_again() {
         ),
         ("orlop-proxy", &[("DRAIN_MS", "1")], &["drain_ms = 1\n"]),
     ];
-    for ((role, prefix), (of, variables, words)) in ROLES.into_iter().zip(variables) {
+    for ((role, prefix), (of, variables, words)) in ROLES.into_iter().zip(cases) {
         assert_eq!(role, of);
         let named: Vec<(String, &str)> =
             variables.iter().map(|(key, value)| (format!("{prefix}{key}"), *value)).collect();
