@@ -110,3 +110,36 @@ fn a_service_that_fits_nowhere_says_what_is_missing() {
     wait_for_why(&testbed, "app/big", &["cpu", "500"]);
     assert_eq!(replicas(&testbed, "app/big").len(), 0);
 }
+
+#[test]
+fn requests_are_spread_over_the_ready_replicas_and_over_no_other() {
+    let testbed = testbed(Options::default());
+    // Each tells its own name; the one in slot 2 never becomes healthy.
+    let script = "mkdir -p /tmp/www; hostname > /tmp/www/index.html; exec httpd -f -p 8080 -h /tmp/www";
+    let more = "    scale: { mode: fixed, replicas: 3 }\n    \
+                endpoints: [ { name: http, protocol: http, port: 8080, expose: public } ]\n    \
+                health: { start_grace: 0s, interval: 200ms, retries: 1000, check: { type: command, \
+                command: [\"/bin/sh\", \"-c\", \"case $(hostname) in *-2) exit 1;; esac\"] } }\n";
+    testbed.deploy(&app(&shell("web", script, more)), &[]);
+    wait_for(
+        "two healthy replicas",
+        PATIENCE,
+        || {
+            let replicas = replicas(&testbed, "app/web");
+            (replicas.iter().filter(|replica| replica["phase"] == "healthy").count() == 2).then_some(())
+        },
+        || explain(&testbed, "app/web"),
+    );
+    let mut answers = std::collections::BTreeMap::<String, u32>::new();
+    wait_for(
+        "answers of both",
+        PATIENCE,
+        || {
+            let answer = orlop_testbed::get(testbed.http(), "/").ok().filter(|answer| answer.status == 200)?;
+            *answers.entry(answer.body.trim().to_owned()).or_default() += 1;
+            (answers.values().filter(|count| **count >= 10).count() == 2).then_some(())
+        },
+        || explain(&testbed, "app/web"),
+    );
+    assert!(answers.keys().all(|name| !name.ends_with("-2")), "{answers:?}");
+}

@@ -3,11 +3,13 @@
 use crate::server::{Request, Response, Server, Store};
 use crate::support::{Machine, busybox, busybox_entries, within};
 use orlop_model::spec::{Image, PullPolicy};
-use orlop_runtime::images::Digest;
+use orlop_runtime::images::{Digest, Patience, RegistryConfig};
 use orlop_runtime::pack::{Blob, Compression, Entry, PackOptions, PackedImage, pack};
 use orlop_runtime::{ContainerRuntime, Containerd, RuntimeError};
+use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 fn if_not_present(name: String) -> Image {
     Image { name, pull_policy: PullPolicy::IfNotPresent }
@@ -66,6 +68,44 @@ async fn images_of_every_compression_are_pulled_once_and_run() {
         assert_eq!((images[0].name.as_str(), images[0].size), (name.as_str(), size as u64));
         machine.finish().await;
     }
+}
+
+/// Who is being served, and the most that ever were at once.
+#[derive(Default)]
+struct Crowd {
+    now: usize,
+    most: usize,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_layers_as_are_allowed_come_at_once_and_no_more() {
+    let packed = layered(Compression::Gzip);
+    let store = Store::of(&packed);
+    let patience = Patience { layers_at_once: 3, ..Patience::default() };
+    let crowd = Arc::new((Mutex::new(Crowd::default()), Condvar::new()));
+    let server = Server::start({
+        let (crowd, layers) = (crowd.clone(), packed.layers.clone());
+        move |request| {
+            if layers.iter().any(|layer| request.target.ends_with(&layer.digest)) {
+                // Nobody is answered before three have come: a pull of one after the other would end here.
+                tokio::task::block_in_place(|| {
+                    let (here, arrived) = &*crowd;
+                    let mut here = here.lock();
+                    here.now += 1;
+                    here.most = here.most.max(here.now);
+                    arrived.notify_all();
+                    arrived.wait_while_for(&mut here, |here| here.most < 3, Duration::from_secs(10));
+                    here.now -= 1;
+                });
+            }
+            store.answer(request)
+        }
+    })
+    .await;
+    let machine = Machine::start_with(RegistryConfig { patience, ..server.config() }).await;
+    assert_eq!(pull(&machine, server.name("shop/layered:1")).await.unwrap().digest, packed.manifest.digest);
+    assert_eq!(crowd.0.lock().most, 3);
+    machine.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
