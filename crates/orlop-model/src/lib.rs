@@ -9,6 +9,7 @@ pub mod event;
 pub mod id;
 pub mod lifecycle;
 pub mod limit;
+pub mod member;
 pub mod name;
 pub mod node;
 pub mod plan;
@@ -22,8 +23,9 @@ pub mod view;
 
 pub use change::{ChangeKind, ServiceChange};
 pub use event::{Event, Level, Subject};
-pub use id::{ClusterId, NodeId, ReplicaId, SessionId};
+pub use id::{ClusterId, MemberId, NodeId, ReplicaId, SessionId};
 pub use lifecycle::{Desired, Exit, Health, Outcome, Phase, Reason, ReplicaStatus, StopOrder};
+pub use member::Member;
 pub use name::{DeploymentName, EndpointName, InvalidName, NodeName, ServiceName, ServiceRef, StepName, VolumeName};
 pub use node::{Liveness, Node};
 pub use quantity::{Cpu, Memory, Resources};

@@ -1,7 +1,7 @@
 //! What the state machine says to a command.
 
 use crate::state::Lease;
-use orlop_model::{Generation, Reason, ReplicaId, ServiceChange};
+use orlop_model::{Generation, MemberId, Reason, ReplicaId, ServiceChange};
 
 /// The answer to a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,11 @@ pub enum Answer {
     PlanTaken {
         /// The steps that no longer hold.
         refused: Vec<RefusedStep>,
+    },
+    /// To a member that was added.
+    MemberAdded {
+        /// The id it has.
+        member: MemberId,
     },
     /// To a scheduler that asks for the lease.
     Lease {

@@ -1,6 +1,6 @@
 //! What a command changed, by name.
 
-use orlop_model::{DeploymentName, NodeId, ReplicaId, RouteKey, ServiceRef};
+use orlop_model::{DeploymentName, MemberId, NodeId, ReplicaId, RouteKey, ServiceRef};
 
 /// One thing that changed. It says enough for every view to tell whether it is concerned, also when the thing is gone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +24,8 @@ pub enum Entity {
     Route(RouteKey),
     /// A node registered, changed, was heard again or fell silent, or was forgotten.
     Node(NodeId),
+    /// A member was added, moved or removed.
+    Member(MemberId),
     /// Another scheduler holds the lease.
     Lease,
     /// An event was recorded, under this sequence.

@@ -2,6 +2,8 @@
 
 /// Events that are kept; older ones are forgotten.
 pub const EVENTS_MAX: usize = 10_000;
+/// The most members, those included that do not vote yet.
+pub const MEMBERS_MAX: usize = 16;
 /// The most deployments.
 pub const DEPLOYMENTS_MAX: usize = 1_000;
 /// The most services of all deployments together.

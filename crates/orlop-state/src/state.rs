@@ -2,7 +2,7 @@
 
 use orlop_model::spec::Service;
 use orlop_model::{
-    ClusterId, DeploymentName, DeploymentState, Event, Generation, Node, NodeId, Replica, ReplicaId, Revision,
+    ClusterId, DeploymentName, DeploymentState, Event, Generation, Member, MemberId, Node, NodeId, Replica, ReplicaId, Revision,
     ServiceRef, ServiceState, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -18,6 +18,7 @@ pub struct State {
     pub(crate) services: BTreeMap<ServiceRef, ServiceRecord>,
     pub(crate) replicas: BTreeMap<ReplicaId, Replica>,
     pub(crate) nodes: BTreeMap<NodeId, Node>,
+    pub(crate) members: BTreeMap<MemberId, Member>,
     pub(crate) lease: Option<Lease>,
     /// The highest generation of any deployment that was forgotten. New deployments begin above it, so that a generation
     /// never means two things under one name.
@@ -153,6 +154,16 @@ impl State {
     /// A node.
     pub fn node(&self, id: NodeId) -> Option<&Node> {
         self.nodes.get(&id)
+    }
+
+    /// The members of the control plane, by id.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.values()
+    }
+
+    /// A member of the control plane.
+    pub fn member(&self, id: MemberId) -> Option<&Member> {
+        self.members.get(&id)
     }
 
     /// The scheduler's lease, if one was ever taken; it may have expired.

@@ -5,6 +5,7 @@
 mod acquire_lease;
 mod deploy;
 mod init_cluster;
+mod members;
 mod node_liveness;
 mod record_events;
 mod register_node;
@@ -19,6 +20,7 @@ mod unreadable;
 pub use acquire_lease::AcquireLease;
 pub use deploy::Deploy;
 pub use init_cluster::InitCluster;
+pub use members::{AddMember, MoveMember, RemoveMember};
 pub use node_liveness::{NodeAlive, NodeSilent};
 pub use record_events::{EventRecord, RecordEvents};
 pub use register_node::RegisterNode;
@@ -72,6 +74,12 @@ pub enum Kind {
     RecordEvents(RecordEvents),
     /// What the proxy of a node cannot serve.
     ReportEndpoints(ReportEndpoints),
+    /// Makes a member known.
+    AddMember(AddMember),
+    /// A member is reached elsewhere.
+    MoveMember(MoveMember),
+    /// Forgets a member.
+    RemoveMember(RemoveMember),
     /// A command of the log that this version cannot read.
     Unreadable(Unreadable),
 }
@@ -111,6 +119,9 @@ impl State {
             Kind::AcquireLease(command) => command.apply(&mut change),
             Kind::RecordEvents(command) => command.apply(&mut change),
             Kind::ReportEndpoints(command) => command.apply(&mut change),
+            Kind::AddMember(command) => command.apply(&mut change),
+            Kind::MoveMember(command) => command.apply(&mut change),
+            Kind::RemoveMember(command) => command.apply(&mut change),
         };
         let changed = change.changed.into_iter().collect();
         Applied { answer: answer.unwrap_or_else(Answer::Refused), changed }

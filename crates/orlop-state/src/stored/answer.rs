@@ -3,7 +3,7 @@
 use super::{list, parsed, required};
 use crate::answer::{Answer, Refusal, RefusalKind, RefusedStep};
 use crate::state::Lease;
-use orlop_model::{Generation, ReplicaId, Timestamp};
+use orlop_model::{Generation, MemberId, ReplicaId, Timestamp};
 use orlop_proto::InvalidWire;
 use orlop_proto::store::v1 as pb;
 
@@ -57,6 +57,7 @@ impl From<&Answer> for pb::Answer {
                 Wire::PlanTaken(pb::PlanTaken { refused: refused.iter().map(Into::into).collect() })
             }
             Answer::Lease { held, lease } => Wire::Lease(pb::LeaseAnswer { held: *held, lease: Some(lease.into()) }),
+            Answer::MemberAdded { member } => Wire::MemberAdded(pb::MemberAdded { member: member.0 }),
         };
         Self { kind: Some(kind) }
     }
@@ -94,6 +95,7 @@ impl TryFrom<pb::Answer> for Answer {
             }
             Wire::PlanTaken(taken) => Answer::PlanTaken { refused: list("plan_taken.refused", taken.refused)? },
             Wire::Lease(answer) => Answer::Lease { held: answer.held, lease: required("lease.lease", answer.lease)? },
+            Wire::MemberAdded(added) => Answer::MemberAdded { member: MemberId(added.member) },
         })
     }
 }

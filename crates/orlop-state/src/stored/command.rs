@@ -3,7 +3,7 @@
 use super::{list, parsed, required};
 use crate::command::*;
 use orlop_model::plan::Plan;
-use orlop_model::{Cpu, Generation, Memory, Millis, RouteKey, StopOrder, Timestamp};
+use orlop_model::{Cpu, Generation, MemberId, Memory, Millis, RouteKey, StopOrder, Timestamp};
 use orlop_proto::cluster::v1 as cluster;
 use orlop_proto::store::v1 as pb;
 use orlop_proto::{InvalidWire, Within, labels_of};
@@ -53,6 +53,15 @@ impl From<&Command> for pb::Command {
                 node: c.node.to_string(),
                 unserved: c.unserved.iter().map(Into::into).collect(),
             })),
+            Kind::AddMember(c) => Some(Wire::AddMember(pb::AddMember {
+                id: c.id.map_or(0, |id| id.0),
+                name: c.name.to_string(),
+                address: c.address.clone(),
+            })),
+            Kind::MoveMember(c) => {
+                Some(Wire::MoveMember(pb::MoveMember { id: c.id.0, address: c.address.clone() }))
+            }
+            Kind::RemoveMember(c) => Some(Wire::RemoveMember(pb::RemoveMember { id: c.id.0 })),
             Kind::Unreadable(_) => None,
         };
         Self { at_ms: command.now.0, kind }
@@ -106,6 +115,13 @@ impl TryFrom<pb::Command> for Command {
                 node: parsed("node", &c.node)?,
                 unserved: list("unserved", c.unserved)?,
             }),
+            Wire::AddMember(c) => Kind::AddMember(AddMember {
+                id: Some(MemberId(c.id)).filter(|id| id.0 != 0),
+                name: parsed("name", &c.name)?,
+                address: c.address,
+            }),
+            Wire::MoveMember(c) => Kind::MoveMember(MoveMember { id: MemberId(c.id), address: c.address }),
+            Wire::RemoveMember(c) => Kind::RemoveMember(RemoveMember { id: MemberId(c.id) }),
         };
         Ok(Self { now: Timestamp(wire.at_ms), kind })
     }

@@ -3,7 +3,7 @@
 use super::{list, parsed, required};
 use crate::state::{Cluster, DeploymentRecord, InvalidState, ServiceRecord, State};
 use orlop_model::spec::Service;
-use orlop_model::{DeploymentName, Event, Generation, Node, Replica, Revision, ServiceState, Timestamp};
+use orlop_model::{DeploymentName, Event, Generation, Member, MemberId, Node, Replica, Revision, ServiceState, Timestamp};
 use orlop_proto::store::v1 as pb;
 use orlop_proto::{InvalidWire, Within};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,8 +31,24 @@ impl From<&State> for pb::Snapshot {
             generation_floor: state.generation_floor.0,
             events_recorded: state.events_recorded,
             events: state.events.iter().map(|e| (&**e).into()).collect(),
+            members: state.members.values().map(stored_member).collect(),
         }
     }
+}
+
+fn stored_member(member: &Member) -> pb::StoredMember {
+    pb::StoredMember {
+        id: member.id.0,
+        name: member.name.to_string(),
+        address: member.address.clone(),
+        added_at_ms: member.added_at.0,
+    }
+}
+
+fn member(stored: pb::StoredMember) -> Result<(MemberId, Member), InvalidWire> {
+    let id = MemberId(stored.id);
+    let name = parsed("members.name", &stored.name)?;
+    Ok((id, Member { id, name, address: stored.address, added_at: Timestamp(stored.added_at_ms) }))
 }
 
 impl From<&ServiceRecord> for pb::StoredService {
@@ -101,6 +117,7 @@ fn read(wire: pb::Snapshot) -> Result<State, InvalidWire> {
         generation_floor: Generation(wire.generation_floor),
         events_recorded: wire.events_recorded,
         events: events.into_iter().map(Arc::new).collect(),
+        members: wire.members.into_iter().map(member).collect::<Result<_, _>>()?,
     })
 }
 

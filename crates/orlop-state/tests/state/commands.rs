@@ -738,3 +738,38 @@ fn an_end_is_told_once_although_the_start_after_it_repeats_it() {
     machine.report(1, 1, with(READY, 1));
     assert_eq!(machine.codes()[before..], ["restarting", "ready"]);
 }
+
+#[test]
+fn a_member_has_an_id_that_no_other_ever_had_and_a_name_of_its_own() {
+    let mut machine = Machine::default();
+    machine.init("10.77.0.0/16");
+    let member = |id, name: &str| {
+        let name = name.parse().expect("a name");
+        Kind::AddMember(AddMember { id, name, address: "10.0.0.1:7700".into() })
+    };
+    let added = |answer: Answer| match answer {
+        Answer::MemberAdded { member } => member,
+        other => panic!("{other:?}"),
+    };
+    let refused = |answer: Answer| match answer {
+        Answer::Refused(refusal) => refusal.reason.code,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(added(machine.apply(member(Some(MemberId::FIRST), "one")).answer), MemberId(1));
+    let remove = |id| Kind::RemoveMember(RemoveMember { id });
+    assert_eq!(refused(machine.apply(remove(MemberId(1))).answer), "last_member");
+    let two = added(machine.apply(member(None, "two")).answer);
+    assert_eq!(two, MemberId(machine.state.revision().0), "the index of the entry that added it");
+    assert_eq!(refused(machine.apply(member(None, "two")).answer), "member_name_taken");
+    assert_eq!(machine.apply(remove(two)).answer, Answer::Done);
+    assert_eq!(refused(machine.apply(remove(two)).answer), "member_not_found");
+    let again = added(machine.apply(member(None, "two")).answer);
+    assert!(again > two, "{again} is not {two} again");
+    let moved = MoveMember { id: again, address: "10.0.0.2:7700".into() };
+    assert_eq!(machine.apply(Kind::MoveMember(moved)).answer, Answer::Done);
+    assert_eq!(machine.state.member(again).expect("it is there").address, "10.0.0.2:7700");
+    for n in 0..14 {
+        added(machine.apply(member(None, &format!("more-{n}"))).answer);
+    }
+    assert_eq!(refused(machine.apply(member(None, "one-too-many")).answer), "too_many_members");
+}

@@ -209,8 +209,16 @@ fn commands() -> Vec<(&'static str, Kind)> {
         ("submit_plan", Kind::SubmitPlan(plan)),
         ("acquire_lease", Kind::AcquireLease(AcquireLease { holder: "one".into(), ttl: Millis(15_000) })),
         ("record_events", Kind::RecordEvents(RecordEvents { events: vec![event] })),
+        ("add_member", Kind::AddMember(add_member(None, "three"))),
+        ("add_first_member", Kind::AddMember(add_member(Some(MemberId::FIRST), "one"))),
+        ("move_member", Kind::MoveMember(MoveMember { id: MemberId(7), address: "10.0.0.9:7700".into() })),
+        ("remove_member", Kind::RemoveMember(RemoveMember { id: MemberId(7) })),
         ("report_endpoints", Kind::ReportEndpoints(ReportEndpoints { node, unserved: vec![unserved("shop/api")] })),
     ]
+}
+
+fn add_member(id: Option<MemberId>, name: &str) -> AddMember {
+    AddMember { id, name: name.parse().expect("a name"), address: format!("{name}.test:7700") }
 }
 
 fn unserved(service: &str) -> UnservedEndpoint {
@@ -323,12 +331,15 @@ fn every_kind_of_command_has_golden_bytes() {
                 | Wire::SubmitPlan(_)
                 | Wire::AcquireLease(_)
                 | Wire::RecordEvents(_)
-                | Wire::ReportEndpoints(_),
+                | Wire::ReportEndpoints(_)
+                | Wire::AddMember(_)
+                | Wire::MoveMember(_)
+                | Wire::RemoveMember(_),
             ) => 1,
             None => 0,
         };
     }
-    assert_eq!(covered, 14, "two of them in two forms");
+    assert_eq!(covered, 18, "three of them in two forms");
 }
 
 #[test]
@@ -336,6 +347,16 @@ fn snapshots_are_written_and_read_as_ever() {
     let state = full_state();
     let bytes = golden("snapshot", &stored::encode_state(&state));
     assert_eq!(stored::decode_state(&bytes), Ok(state));
+}
+
+#[test]
+fn members_are_written_and_read_as_ever() {
+    let mut machine = Machine { now: Timestamp(1_700_000_000_000), ..Machine::default() };
+    machine.init("10.77.0.0/16");
+    machine.apply(Kind::AddMember(add_member(Some(MemberId::FIRST), "one")));
+    machine.apply(Kind::AddMember(add_member(None, "two")));
+    let bytes = golden("snapshot_members", &stored::encode_state(&machine.state));
+    assert_eq!(stored::decode_state(&bytes), Ok(machine.state));
 }
 
 #[test]
