@@ -1,5 +1,6 @@
 //! Compiles every file under `proto/`, without an installed protoc.
 
+use prost::Message;
 use std::path::{Path, PathBuf};
 
 fn protos(folder: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
@@ -21,6 +22,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     protos(root, &mut files)?;
     files.sort();
     let descriptors = protox::compile(&files, [root])?;
+    let out = std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?;
+    std::fs::write(Path::new(&out).join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure().btree_map(".").compile_fds(descriptors)?;
     Ok(())
 }

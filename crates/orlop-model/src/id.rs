@@ -70,30 +70,8 @@ ids! {
     ReplicaId = "rep";
     /// One stream between an operator and a node: logs, exec, an image import.
     SessionId = "ses";
-}
-
-/// A control-plane process that votes in Raft. The first member of a cluster is 1; a later one has the index of the log
-/// entry that added it, so that no id is ever given twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MemberId(pub u64);
-
-impl MemberId {
-    /// The member that a cluster is made with.
-    pub const FIRST: Self = Self(1);
-}
-
-impl fmt::Display for MemberId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl FromStr for MemberId {
-    type Err = std::num::ParseIntError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self)
-    }
+    /// A token of an operator, to revoke it by.
+    OperatorTokenId = "tok";
 }
 
 #[cfg(test)]

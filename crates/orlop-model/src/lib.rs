@@ -19,11 +19,12 @@ pub mod service;
 pub mod similar;
 pub mod spec;
 pub mod time;
+pub mod trust;
 pub mod view;
 
 pub use change::{ChangeKind, ServiceChange};
 pub use event::{Event, Level, Subject};
-pub use id::{ClusterId, MemberId, NodeId, ReplicaId, SessionId};
+pub use id::{ClusterId, MemberId, NodeId, OperatorTokenId, ReplicaId, SessionId};
 pub use lifecycle::{Desired, Exit, Health, Outcome, Phase, Reason, ReplicaStatus, StopOrder};
 pub use member::Member;
 pub use name::{DeploymentName, EndpointName, InvalidName, NodeName, ServiceName, ServiceRef, StepName, VolumeName};

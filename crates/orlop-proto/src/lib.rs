@@ -27,6 +27,8 @@ macro_rules! packages {
 packages! {
     /// The objects of a cluster as views carry them.
     cluster = "orlop.cluster.v1";
+    /// Joining, certificates, operators, secrets and the audit log.
+    identity = "orlop.identity.v1";
     /// What nodes say to the control plane.
     node = "orlop.node.v1";
     /// What people and their tools say to the control plane.
@@ -42,3 +44,6 @@ packages! {
     /// Views of the state, pushed as they change.
     watch = "orlop.watch.v1";
 }
+
+/// Every message and service of `proto/`: an encoded `google.protobuf.FileDescriptorSet`.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
