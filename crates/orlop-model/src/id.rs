@@ -74,6 +74,41 @@ ids! {
     OperatorTokenId = "tok";
 }
 
+/// A control-plane process that votes in Raft. The first member of a cluster is 1; a later one has the index, in the
+/// log, of the command that added it, so that no number is given twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemberId(pub u64);
+
+impl MemberId {
+    /// The member that made the cluster.
+    pub const FIRST: MemberId = MemberId(1);
+}
+
+impl fmt::Display for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Reads decimal digits as [`fmt::Display`] prints them: no sign, no leading zero.
+impl FromStr for MemberId {
+    type Err = InvalidMemberId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidMemberId> {
+        let canonical = text.bytes().all(|c| c.is_ascii_digit()) && !text.starts_with('0');
+        let number = text.parse().ok().filter(|_| canonical);
+        number.map(Self).ok_or_else(|| InvalidMemberId { found: text.chars().take(64).collect() })
+    }
+}
+
+/// What was wrong with a string that should have been a member's number.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} is not a member: expected a number from 1 on")]
+pub struct InvalidMemberId {
+    /// What was found instead.
+    pub found: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
