@@ -22,6 +22,7 @@ mod lease;
 mod listen;
 mod logs;
 mod machine;
+mod rest;
 mod service;
 mod sessions;
 mod status;
@@ -174,7 +175,9 @@ async fn serve_until(
     tasks: TaskTracker,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let routes = service::routes(&control);
+    let services = service::routes(&control);
+    let rest = rest::for_this_machine(rest::router(&control, services.clone()));
+    let routes = tonic::service::Routes::from(services.into_axum_router().merge(rest));
     // A listener that fails takes the others with it: half a control plane is worse than none.
     let servers = listeners.into_iter().map(|listener| {
         let (routes, stop) = (routes.clone(), stop.clone());

@@ -58,6 +58,7 @@ impl Listener {
     /// Serves until `stop` is cancelled and the calls have ended.
     pub(crate) async fn serve(self, routes: Routes, stop: CancellationToken) -> Result<(), Error> {
         let mut server = Server::builder()
+            .accept_http1(true)
             .http2_keepalive_interval(Some(Duration::from_secs(20)))
             .http2_keepalive_timeout(Some(Duration::from_secs(10)))
             .initial_stream_window_size(1 << 20)

@@ -19,7 +19,7 @@ use tonic::service::Routes;
 /// The largest request.
 const REQUEST_BYTES_MAX: usize = 4 << 20;
 /// The largest answer; the state of a large cluster.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 type Answers<T> = Pin<Box<dyn futures::Stream<Item = Result<T, Status>> + Send>>;
 
