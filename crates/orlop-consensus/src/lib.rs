@@ -6,22 +6,35 @@
 //! submitted together share one sync. docs/consensus.md says what lies on disk and what to do when it is damaged.
 
 mod disk;
+mod error;
 mod log;
 mod machine;
 mod member;
-mod network;
 mod options;
+mod peer;
 mod reached;
 mod record;
 mod room;
+mod runtime;
 mod snapshot;
 mod types;
 
+pub use error::{Broken, MembersError, ReadError, StartError, SubmitError, Trouble};
+pub use member::members::{MemberInfo, Role};
 pub use options::Options;
+pub use peer::{Dial, PeerServer, tune};
 pub use room::Full;
 
-use std::path::PathBuf;
+/// The seams at which a simulation takes the place of the network, the disk and chance.
+pub mod seam {
+    pub use crate::disk::{Batch, Blob, Change, Disk, Guard, Pair, Space, Store};
+    pub use crate::peer::{Lane, Messages, Peer, PeerError, Peers};
+    pub use crate::runtime::fix_chance;
+}
+
+use orlop_proto::peer::v1::peer_service_server::PeerServiceServer;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Encodes a state that was captured; called on a thread that may take its time.
 pub type Encode = Box<dyn FnOnce() -> Vec<u8> + Send>;
@@ -72,106 +85,15 @@ pub struct Status {
     pub snapshot: u64,
 }
 
-/// Why a member did not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// Another process has the directory open.
-    #[error("{} is in use by another process; stop it, or give this one a data directory of its own", directory.display())]
-    InUse {
-        /// The directory of the log.
-        directory: PathBuf,
-    },
-    /// The directory cannot be read or written.
-    #[error("could not use {}", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The disk is full. Nothing that was acknowledged is lost.
-    #[error("the disk of {} is full; free some space there and start again", directory.display())]
-    Full {
-        /// The directory that could not be written to.
-        directory: PathBuf,
-    },
-    /// What is on disk is damaged, and not in a way that a crash explains.
-    #[error("{}: {problem}; {remedy}", path.display())]
-    Damaged {
-        /// The file or directory.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-        /// The way out.
-        remedy: String,
-    },
-    /// The options contradict each other.
-    #[error("consensus options: {0}")]
-    Options(String),
-    /// The consensus protocol did not start.
-    #[error("consensus did not start: {0}")]
-    Protocol(String),
-}
-
-/// Why a command was not, or not surely, applied.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SubmitError {
-    /// Another member leads, or none. The command was not applied.
-    #[error("this member does not lead the cluster{}", leader.map(|id| format!("; member {id} does")).unwrap_or_default())]
-    NotLeader {
-        /// The member that leads, if one is known.
-        leader: Option<u64>,
-    },
-    /// The member is stopping. The command may or may not be applied.
-    #[error("the member is shutting down; it is unknown whether the command was applied")]
-    ShuttingDown,
-    /// The command was not accepted.
-    #[error("the command has {bytes} bytes; at most {max} are accepted")]
-    TooLarge {
-        /// The size of the command.
-        bytes: usize,
-        /// The largest that is accepted.
-        max: usize,
-    },
-    /// The disk is full. The command was not applied and will not be, unless it is `unsure`: then the disk filled up while
-    /// the command was under way, and it is applied when there is room, if the member lives to see it.
-    #[error("{full}{}", if *unsure { ". This one was under way: whether it is done then is unknown, look before you repeat it" } else { "" })]
-    Full {
-        /// Which disk, and what is missing.
-        full: Full,
-        /// The command may still be applied.
-        unsure: bool,
-    },
-    /// The log could not be written. The member takes no more commands until it is started again; whether this command
-    /// is applied then is unknown.
-    #[error(transparent)]
-    Broken(#[from] Broken),
-}
-
-/// A log that cannot be written any more, until the member is started again.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "no writes are taken: the log in {} could not be written ({reason}); mend the disk, then start the control plane again",
-    directory.display()
-)]
-pub struct Broken {
-    /// The directory of the log.
-    pub directory: PathBuf,
-    /// What went wrong.
-    pub reason: String,
-}
-
-/// Why a member takes no commands now. The text is a sentence for operators.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Trouble {
-    /// The disk is full; commands are taken again when there is room.
-    #[error("{0}")]
-    Full(Full),
-    /// The log could not be written.
-    #[error(transparent)]
-    Broken(#[from] Broken),
+/// Who leads, as far as a member knows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Leadership {
+    /// The member that leads; none while an election goes on, and on a leader that lost sight of its majority.
+    pub leader: Option<u64>,
+    /// Where it is reached, if it is a member that this one knows.
+    pub address: Option<String>,
+    /// The term: grows with every election.
+    pub term: u64,
 }
 
 /// A running member; clones are handles of the same one.
@@ -181,22 +103,60 @@ pub struct Consensus {
 }
 
 impl Consensus {
-    /// Opens or creates the log in the directory, brings the state machine up to date, and, if the member is the only
-    /// voter, leads: commands can be submitted when this returns. The machine must be empty. Must be called in a tokio
-    /// runtime, which runs the member's tasks.
-    pub async fn start(options: Options, machine: Arc<dyn StateMachine>) -> Result<Self, StartError> {
-        Ok(Self { member: Arc::new(member::Member::start(options, machine).await?) })
+    /// Opens or creates the log in the directory and brings the state machine, which must be empty, up to date. Neither
+    /// makes a cluster nor waits for a leader, except that a member which is the only voter leads when this returns. Must be
+    /// called in a tokio runtime, which runs the member's tasks. Others are reached with `dial`, and reach this member
+    /// through [`Self::peer_service`].
+    pub async fn start(
+        options: Options,
+        machine: Arc<dyn StateMachine>,
+        dial: Arc<dyn Dial>,
+    ) -> Result<Self, StartError> {
+        let peers = Arc::new(peer::grpc::Dialled::new(dial));
+        Self::start_in(options, machine, peers, Arc::new(disk::Real)).await
     }
 
-    /// Submits a command and waits until it is durable and applied. When the future is dropped earlier, the command may be
-    /// applied or not.
+    /// The same with another network and another disk.
+    pub async fn start_in(
+        options: Options,
+        machine: Arc<dyn StateMachine>,
+        peers: Arc<dyn seam::Peers>,
+        disk: Arc<dyn seam::Disk>,
+    ) -> Result<Self, StartError> {
+        Ok(Self { member: member::Member::start(options, machine, peers, disk).await? })
+    }
+
+    /// Makes this member the only voter of a new cluster; it leads when this returns. `address` is where other members
+    /// will reach it.
+    pub async fn init(&self, address: &str) -> Result<(), StartError> {
+        self.member.init(address).await
+    }
+
+    /// Does this member belong to a cluster? One that does not waits until a leader speaks to it.
+    pub fn is_initialized(&self) -> bool {
+        self.member.is_initialized()
+    }
+
+    /// What other members call, as a gRPC service. It must be served to members only.
+    pub fn peer_service(&self) -> PeerServiceServer<PeerServer> {
+        PeerServer::service(self.peer())
+    }
+
+    /// The same without a network.
+    pub fn peer(&self) -> Arc<dyn seam::Peer> {
+        Arc::new(peer::incoming::Incoming { member: self.member.clone() })
+    }
+
+    /// Submits a command and waits until it is durable on a majority and applied by the leader. On a member that does not
+    /// lead it is passed on to the one that does, which is waited for ([`Options::leader_wait`]). When the future is
+    /// dropped earlier, the command may be applied or not.
     pub async fn submit(&self, command: Vec<u8>) -> Result<Applied, SubmitError> {
-        self.member.submit(command).await
+        self.member.submit(command.into()).await
     }
 
-    /// Waits until the state machine here has everything that was answered before the call, so that a read of it is
-    /// linearizable. Returns the index that was reached.
-    pub async fn read_index(&self) -> Result<u64, SubmitError> {
+    /// Waits until the state machine here has everything that any member answered before the call, so that a read of it
+    /// is linearizable. Returns the index that was reached.
+    pub async fn read_index(&self) -> Result<u64, ReadError> {
         self.member.read_index().await
     }
 
@@ -205,7 +165,44 @@ impl Consensus {
         self.member.status()
     }
 
-    /// Why no commands are taken now, if they are not. Looks at the disk.
+    /// Who leads, as it changes.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.member.leadership()
+    }
+
+    /// All members, by number.
+    pub fn members(&self) -> Vec<MemberInfo> {
+        self.member.members()
+    }
+
+    /// Adds a member without a vote, which the leader brings up to date. The number must be new: that of a member that was
+    /// removed is not used again. Only on the leader.
+    pub async fn add_learner(&self, member: u64, address: &str) -> Result<(), MembersError> {
+        self.member.add_learner(member, address).await
+    }
+
+    /// Gives a member a vote once it has caught up, which is waited for ([`Options::catch_up_wait`]). Only on the leader.
+    pub async fn promote(&self, member: u64) -> Result<(), MembersError> {
+        self.member.promote(member).await
+    }
+
+    /// Removes a member. Refused when no majority of answering voters would be left. A leader that removes itself leads on
+    /// for a moment, then hands over. Only on the leader.
+    pub async fn remove(&self, member: u64) -> Result<(), MembersError> {
+        self.member.remove(member).await
+    }
+
+    /// Tells all members where one of them is reached from now on. Only on the leader.
+    pub async fn change_address(&self, member: u64, address: &str) -> Result<(), MembersError> {
+        self.member.change_address(member, address).await
+    }
+
+    /// Hands leadership over to another voter, and waits until it leads. Writes wait meanwhile. Only on the leader.
+    pub async fn transfer_leadership(&self, to: u64) -> Result<(), MembersError> {
+        self.member.transfer_leadership(to).await
+    }
+
+    /// Why no commands are taken now, if they are not. Looks at the disk of this member.
     pub fn trouble(&self) -> Option<Trouble> {
         self.member.trouble(0)
     }

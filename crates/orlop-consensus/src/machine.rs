@@ -1,5 +1,6 @@
 //! The state machine, as the consensus protocol uses it.
 
+use crate::disk::{Disk, off_the_runtime};
 use crate::snapshot::{SnapshotFile, Snapshots};
 use crate::types::{LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, Types};
 use crate::{Encode, StateMachine};
@@ -24,6 +25,7 @@ const RETRY: Duration = Duration::from_secs(30);
 pub(crate) struct Machine {
     machine: Arc<dyn StateMachine>,
     snapshots: Arc<Snapshots>,
+    disk: Arc<dyn Disk>,
     applied: Option<LogId>,
     /// The first index that is not applied, for the log.
     next: Arc<AtomicU64>,
@@ -57,7 +59,8 @@ impl Machine {
     ) -> Self {
         let SnapshotMeta { last_log_id: applied, last_membership: membership } = restored.unwrap_or_default();
         next.store(applied.next_index(), Ordering::Release);
-        Self { machine, snapshots, applied, next, membership, bytes: 0, bytes_max, due, ending }
+        let disk = snapshots.disk();
+        Self { machine, snapshots, disk, applied, next, membership, bytes: 0, bytes_max, due, ending }
     }
 }
 
@@ -108,6 +111,7 @@ impl RaftStateMachine<Types> for Machine {
             encode: Mutex::new(Some(self.machine.snapshot())),
             meta: SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() },
             snapshots: self.snapshots.clone(),
+            disk: self.disk.clone(),
             stop: self.ending.stop.clone(),
             _working: self.ending.work.token(),
         }
@@ -115,13 +119,13 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> Result<(), io::Error> {
         let (machine, snapshots, taken) = (self.machine.clone(), self.snapshots.clone(), meta.clone());
-        blocking(move || {
+        off_the_runtime(&self.disk, move || {
             let payload = snapshot.payload()?;
             let index = taken.last_log_id.map_or(0, |last| last.index());
             machine.restore(index, &payload).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
-            snapshots.write(&taken, &payload)
+            snapshots.adopt_received(&taken, &snapshot)
         })
-        .await?;
+        .await??;
         self.applied = meta.last_log_id;
         self.next.store(meta.last_log_id.next_index(), Ordering::Release);
         self.membership = meta.last_membership.clone();
@@ -140,6 +144,7 @@ pub(crate) struct Builder {
     encode: Mutex<Option<Encode>>,
     meta: SnapshotMeta,
     snapshots: Arc<Snapshots>,
+    disk: Arc<dyn Disk>,
     stop: CancellationToken,
     _working: TaskTrackerToken,
 }
@@ -151,10 +156,10 @@ impl RaftSnapshotBuilder<Types> for Builder {
     /// then the log only grows.
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let encode = self.encode.get_mut().take().ok_or_else(|| io::Error::other("a snapshot is built once"))?;
-        let payload = Arc::new(blocking(move || Ok(encode())).await?);
+        let payload = Arc::new(off_the_runtime(&self.disk, encode).await?);
         loop {
             let (snapshots, meta, bytes) = (self.snapshots.clone(), self.meta.clone(), payload.clone());
-            match blocking(move || snapshots.write(&meta, &bytes)).await {
+            match off_the_runtime(&self.disk, move || snapshots.write(&meta, &bytes)).await.flatten() {
                 Ok(snapshot) => return Ok(snapshot),
                 Err(error) => {
                     tracing::warn!(%error, retry_seconds = RETRY.as_secs(), "a snapshot could not be written; the log grows until one is");
@@ -166,11 +171,4 @@ impl RaftSnapshotBuilder<Types> for Builder {
             }
         }
     }
-}
-
-/// Runs what blocks on a thread for that.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

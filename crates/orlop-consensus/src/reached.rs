@@ -6,30 +6,30 @@
 //! survives the death of the process exactly, and after the loss of power it is at most behind, never ahead, because it is
 //! written after the entries are durable.
 
-use std::fs::{File, OpenOptions};
+use crate::disk::{Blob, Disk};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 const VERSION: u8 = 1;
 const BYTES: usize = 13;
 
 pub(crate) struct Reached {
-    file: File,
+    file: Arc<dyn Blob>,
 }
 
 impl Reached {
     /// Opens or makes the file. Also gives the first index that was not durable, 0 for none; a file that cannot be
     /// understood says nothing, so it counts as 0.
-    pub(crate) fn open(path: &Path) -> io::Result<(Self, u64)> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    pub(crate) fn open(disk: &dyn Disk, path: &Path) -> io::Result<(Self, u64)> {
+        let file = disk.open(path, true)?;
         let mut bytes = [0; BYTES];
         let next = match file.read_exact_at(&mut bytes, 0) {
             Ok(()) => decode(&bytes),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => None,
             Err(e) => return Err(e),
         };
-        if next.is_none() && file.metadata()?.len() > 0 {
+        if next.is_none() && file.length()? > 0 {
             tracing::warn!(path = %path.display(), "the mark of how far the log was durable is damaged; going on without");
         }
         Ok((Self { file }, next.unwrap_or(0)))
@@ -37,7 +37,7 @@ impl Reached {
 
     /// Notes that every entry before `next` is durable, or, lowering it, that entries from `next` on are given up.
     pub(crate) fn note(&self, next: u64) -> io::Result<()> {
-        self.file.write_all_at(&encode(next), 0)
+        self.file.write_at(&encode(next), 0)
     }
 }
 

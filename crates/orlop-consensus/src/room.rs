@@ -2,11 +2,11 @@
 //!
 //! New commands are refused while the reserve is touched. What is under way, votes and snapshots live on the reserve.
 
-use nix::errno::Errno;
-use nix::sys::statvfs::statvfs;
+use crate::disk::Disk;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The reserve, unless the file system is so small that an eighth of it is less.
 const RESERVE_BYTES: u64 = 16 << 20;
@@ -61,45 +61,40 @@ impl fmt::Display for Size {
 }
 
 /// The file system that a directory is on.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Room {
     directory: PathBuf,
+    disk: Arc<dyn Disk>,
 }
 
 impl Room {
-    pub(crate) fn of(directory: &Path) -> Self {
-        Self { directory: directory.to_owned() }
+    pub(crate) fn of(directory: impl Into<PathBuf>, disk: Arc<dyn Disk>) -> Self {
+        Self { directory: directory.into(), disk }
     }
 
     /// Why a command of so many bytes is not taken, if it is not. A file system that does not answer lacks nothing: the
     /// write will tell.
     pub(crate) fn lacks_for(&self, bytes: u64) -> Option<Full> {
-        let (free, reserve) = measure(&self.directory).ok()?;
+        let (free, reserve) = self.measure().ok()?;
         let wanted = reserve.saturating_add(bytes);
         (free < wanted).then(|| self.full(free, wanted))
     }
 
     /// The disk as it is, for a write that did not fit.
     pub(crate) fn lacks(&self) -> Full {
-        let (free, wanted) = measure(&self.directory).unwrap_or_default();
+        let (free, wanted) = self.measure().unwrap_or_default();
         self.full(free, wanted)
     }
 
     fn full(&self, free: u64, wanted: u64) -> Full {
         Full { directory: self.directory.clone(), free, wanted }
     }
-}
 
-/// What is free for everybody on the file system of a path, and what of it is kept in reserve, in bytes.
-fn measure(path: &Path) -> Result<(u64, u64), Errno> {
-    let found = statvfs(path)?;
-    let bytes = |blocks: u64| blocks.saturating_mul(found.fragment_size());
-    Ok((bytes(found.blocks_available()), RESERVE_BYTES.min(bytes(found.blocks()) / RESERVE_PART)))
-}
-
-/// Bytes that are free for everybody on the file system of a path.
-pub(crate) fn free(path: &Path) -> io::Result<u64> {
-    Ok(measure(path).map(|(free, _)| free)?)
+    /// What is free for everybody, and what of it is kept in reserve, in bytes.
+    fn measure(&self) -> io::Result<(u64, u64)> {
+        let space = self.disk.space(&self.directory)?;
+        Ok((space.free, RESERVE_BYTES.min(space.total / RESERVE_PART)))
+    }
 }
 
 /// Is it for want of room that something failed?
@@ -110,6 +105,7 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::Real;
 
     #[test]
     fn the_sentence_names_the_directory_what_is_missing_and_what_to_do() {
@@ -126,9 +122,10 @@ mod tests {
     #[test]
     fn a_small_file_system_has_a_small_reserve() {
         let directory = tempfile::tempdir().unwrap();
-        let (_, reserve) = measure(directory.path()).unwrap();
+        let room = Room::of(directory.path(), Arc::new(Real));
+        let (_, reserve) = room.measure().unwrap();
         assert!(reserve > 0 && reserve <= RESERVE_BYTES, "{reserve}");
-        assert_eq!(Room::of(directory.path()).lacks_for(u64::MAX).map(|full| full.wanted), Some(u64::MAX));
-        assert_eq!(Room::of(Path::new("/is/not/there")).lacks_for(0), None);
+        assert_eq!(room.lacks_for(u64::MAX).map(|full| full.wanted), Some(u64::MAX));
+        assert_eq!(Room::of("/is/not/there", Arc::new(Real)).lacks_for(0), None);
     }
 }

@@ -9,6 +9,7 @@ openraft::declare_raft_types!(
     pub(crate) Types:
         D = Command,
         R = Vec<u8>,
+        AsyncRuntime = crate::runtime::Runtime,
 );
 
 pub(crate) type LogId = openraft::alias::LogIdOf<Types>;

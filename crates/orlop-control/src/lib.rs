@@ -125,7 +125,13 @@ pub async fn start(config: Config, stop: CancellationToken) -> Result<Running, E
     let machine = Arc::new(machine::Machine::new(config.ring_entities));
     let options =
         orlop_consensus::Options { command_bytes_max: COMMAND_BYTES_MAX, ..orlop_consensus::Options::new(directory) };
-    let consensus = orlop_consensus::Consensus::start(options, machine.clone()).await?;
+    let consensus = orlop_consensus::Consensus::start(options, machine.clone(), Arc::new(Nowhere)).await?;
+    if !consensus.is_initialized()
+        && let Err(error) = consensus.init("127.0.0.1:0").await
+    {
+        consensus.shutdown().await;
+        return Err(error.into());
+    }
     let tasks = TaskTracker::new();
     let control = Control::new(consensus.clone(), machine, config.clone(), tasks.clone(), stop.clone());
     if let Err(error) = make_cluster(&control, &config).await {
@@ -139,6 +145,15 @@ pub async fn start(config: Config, stop: CancellationToken) -> Result<Running, E
     }
     let served = tokio::spawn(serve_until(control, consensus, listeners, config, tasks, stop));
     Ok(Running { listening, served })
+}
+
+/// The only member dials nobody.
+struct Nowhere;
+
+impl orlop_consensus::Dial for Nowhere {
+    fn channel(&self, _member: u64, _address: &str) -> tonic::transport::Channel {
+        tonic::transport::Endpoint::from_static("http://127.0.0.1:0").connect_lazy()
+    }
 }
 
 /// Runs a control plane until `stop` is cancelled.

@@ -18,7 +18,9 @@ pub(crate) fn of_refusal(refusal: Refusal) -> Status {
 pub(crate) fn of_submit(error: SubmitError) -> Status {
     let message = error.to_string();
     match error {
-        SubmitError::NotLeader { .. } | SubmitError::ShuttingDown => Status::unavailable(message),
+        SubmitError::NotLeader { .. } | SubmitError::NoLeader { .. } | SubmitError::ShuttingDown => {
+            Status::unavailable(message)
+        }
         SubmitError::TooLarge { .. } | SubmitError::Full { .. } => Status::resource_exhausted(message),
         _ => Status::internal(message),
     }

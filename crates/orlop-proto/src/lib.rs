@@ -35,6 +35,8 @@ packages! {
     operator = "orlop.operator.v1";
     /// What the agent asks of the overlay daemon.
     overlay = "orlop.overlay.v1";
+    /// What the members of a control plane say to each other.
+    peer = "orlop.peer.v1";
     /// What schedulers say to the control plane.
     scheduler = "orlop.scheduler.v1";
     /// An application as desired.

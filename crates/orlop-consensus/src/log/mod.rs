@@ -10,7 +10,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use crate::disk::Disk;
+use crate::disk::Store;
 use crate::record;
 use crate::types::{Entry, LogId, Payload, Types, Vote};
 pub(crate) use condition::Condition;
@@ -23,9 +23,11 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use writer::Job;
 
@@ -40,7 +42,7 @@ const READ_BYTES: usize = 4 << 20;
 #[derive(Clone)]
 pub(crate) struct LogStore {
     shared: Arc<Shared>,
-    jobs: mpsc::Sender<Job>,
+    jobs: UnboundedSender<Job>,
     give_up: mpsc::Sender<()>,
 }
 
@@ -51,7 +53,9 @@ pub(crate) struct LogReader {
 }
 
 struct Shared {
-    disk: Disk,
+    store: Box<dyn Store>,
+    /// Where the store lies.
+    path: PathBuf,
     /// Entries from this index on stay on disk even when the protocol gives them up, because the older of the two kept
     /// snapshots needs them.
     keep_from: Arc<AtomicU64>,
@@ -119,6 +123,12 @@ impl LogStore {
         &self.shared.condition
     }
 
+    /// Nothing was ever written: no entry, and no vote.
+    pub(crate) fn is_blank(&self) -> bool {
+        let memory = self.shared.memory.lock();
+        memory.vote.is_none() && memory.last.is_none()
+    }
+
     /// Where whoever applies the log keeps the first index that it has not applied.
     pub(crate) fn applied(&self) -> Arc<AtomicU64> {
         self.shared.applied.clone()
@@ -183,7 +193,7 @@ impl Shared {
     }
 
     fn read_one(&self, index: u64) -> io::Result<Entry> {
-        let records = self.disk.range(record::entry_key(index, 0)..record::entry_key(index + 1, 0))?;
+        let records = self.store.range(record::entry_key(index, 0)..record::entry_key(index + 1, 0))?;
         let parts: Vec<(u16, Vec<u8>)> = records
             .into_iter()
             .filter_map(|(key, value)| record::parse_entry_key(&key).map(|(_, part)| (part, value)))

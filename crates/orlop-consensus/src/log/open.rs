@@ -3,7 +3,7 @@
 use super::writer::Writer;
 use super::{Condition, LogStore, Memory, Shared};
 use crate::StartError;
-use crate::disk::{Batch, Disk};
+use crate::disk::{Batch, Disk, Store};
 use crate::reached::Reached;
 use crate::record::{self, Unreadable};
 use crate::types::{Entry, LogId};
@@ -18,34 +18,41 @@ use std::sync::mpsc;
 impl LogStore {
     /// Opens or makes the log in a directory, and starts its writer. `keep_from` is the first index that the older kept
     /// snapshot needs.
-    pub(crate) fn open(directory: &Path, keep_from: Arc<AtomicU64>) -> Result<Self, StartError> {
+    pub(crate) fn open(disk: &Arc<dyn Disk>, directory: &Path, keep_from: Arc<AtomicU64>) -> Result<Self, StartError> {
         let damage = Damage { directory: directory.to_owned() };
-        let store = directory.join("store");
-        let disk = Disk::open(&store).map_err(|source| match source.kind() {
+        let path = directory.join("store");
+        disk.make_directory(directory).map_err(|source| StartError::io(directory.to_owned(), source))?;
+        let store = disk.store(&path).map_err(|source| match source.kind() {
             io::ErrorKind::InvalidData => damage.told(format!("the log's store cannot be opened: {source}")),
-            _ => StartError::io(store, source),
+            _ => StartError::io(path.clone(), source),
         })?;
         let mark = directory.join("reached");
-        let (reached, durable) = Reached::open(&mark).map_err(|source| StartError::io(mark, source))?;
-        let memory = read(&disk, durable, &damage)?;
+        let (reached, durable) = Reached::open(&**disk, &mark).map_err(|source| StartError::io(mark, source))?;
+        let memory = read(&*store, &path, durable, &damage)?;
         if memory.written != durable {
             let path = directory.join("reached");
             reached.note(memory.written).map_err(|source| StartError::io(path, source))?;
         }
         let shared = Arc::new(Shared {
-            disk,
+            store,
+            path,
             keep_from,
             memory: parking_lot::Mutex::new(memory),
             applied: Arc::new(AtomicU64::new(u64::MAX)),
             condition: Condition::default(),
         });
-        let (jobs, queue) = mpsc::channel();
+        let (jobs, queue) = tokio::sync::mpsc::unbounded_channel();
         let (give_up, given_up) = mpsc::channel();
         let writer = Writer::new(shared.clone(), reached, given_up);
-        std::thread::Builder::new()
-            .name("orlop-log".into())
-            .spawn(move || writer.run(&queue))
-            .map_err(|source| StartError::io(directory.to_owned(), source))?;
+        match disk.inline() {
+            Some(latency) => drop(tokio::spawn(writer.run_inline(queue, latency))),
+            None => {
+                std::thread::Builder::new()
+                    .name("orlop-log".into())
+                    .spawn(move || writer.run(queue))
+                    .map_err(|source| StartError::io(directory.to_owned(), source))?;
+            }
+        }
         Ok(Self { shared, jobs, give_up })
     }
 
@@ -133,10 +140,10 @@ impl Check {
     }
 }
 
-fn read(disk: &Disk, durable: u64, damage: &Damage) -> Result<Memory, StartError> {
+fn read(disk: &dyn Store, path: &Path, durable: u64, damage: &Damage) -> Result<Memory, StartError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::InvalidData => damage.told(format!("the log's store cannot be read: {source}")),
-        _ => StartError::io(disk.path().to_owned(), source),
+        _ => StartError::io(path.to_owned(), source),
     };
     let get = |key| disk.get(key).map_err(failed);
     let place = |what, key| {
@@ -154,7 +161,7 @@ fn read(disk: &Disk, durable: u64, damage: &Damage) -> Result<Memory, StartError
     let mut leftovers: Vec<Vec<u8>> = Vec::new();
     let mut unknown = None;
     let mut current: Option<Collected> = None;
-    disk.scan(vec![b'e']..vec![b'e' + 1], |key, value| {
+    disk.scan(vec![b'e']..vec![b'e' + 1], &mut |key, value| {
         let Some((index, part)) = record::parse_entry_key(key) else {
             unknown = Some(format!("a key of {} bytes is none of ours", key.len()));
             return;
@@ -198,7 +205,7 @@ fn read(disk: &Disk, durable: u64, damage: &Damage) -> Result<Memory, StartError
         leftovers.extend(keys);
     }
     if !leftovers.is_empty() {
-        let mut batch = Batch::new();
+        let mut batch = Batch::default();
         leftovers.iter().for_each(|key| batch.remove(key));
         disk.write(batch).map_err(failed)?;
     }

@@ -1,7 +1,7 @@
 //! The store against openraft's own suite, and against damage at every byte.
 
 use super::LogStore;
-use crate::disk::{Batch, Disk};
+use crate::disk::{Batch, Disk, Real, Sled, Store};
 use crate::machine::{Ending, Machine};
 use crate::record::{self, PART_BYTES};
 use crate::snapshot::Snapshots;
@@ -33,14 +33,18 @@ impl StateMachine for Nothing {
     }
 }
 
+fn disk() -> Arc<dyn Disk> {
+    Arc::new(Real)
+}
+
 struct Builder;
 
 impl StoreBuilder<Types, LogStore, Machine, TempDir> for Builder {
     async fn build(&self) -> Result<(TempDir, LogStore, Machine), StorageError<Types>> {
         let directory = tempfile::tempdir().unwrap();
         let keep_from = Arc::new(AtomicU64::new(0));
-        let log = LogStore::open(&directory.path().join("log"), keep_from.clone()).unwrap();
-        let snapshots = Snapshots::open(&directory.path().join("snapshots"), keep_from).unwrap();
+        let log = LogStore::open(&disk(), &directory.path().join("log"), keep_from.clone()).unwrap();
+        let snapshots = Snapshots::open(disk(), &directory.path().join("snapshots"), keep_from).unwrap();
         let machine = Machine::new(
             Arc::new(Nothing),
             Arc::new(snapshots),
@@ -66,7 +70,7 @@ fn entry(index: u64, size: usize) -> Entry {
 }
 
 fn open(directory: &Path) -> Result<LogStore, StartError> {
-    LogStore::open(directory, Arc::new(AtomicU64::new(0)))
+    LogStore::open(&disk(), directory, Arc::new(AtomicU64::new(0)))
 }
 
 /// A log with these entries, closed.
@@ -83,12 +87,12 @@ async fn entries(log: &mut LogStore) -> Vec<Entry> {
 
 /// The log's end as a crash leaves it: nothing of the last entry was acknowledged.
 fn forget_that_it_was_durable(directory: &Path, next: u64) {
-    crate::reached::Reached::open(&directory.join("reached")).unwrap().0.note(next).unwrap();
+    crate::reached::Reached::open(&Real, &directory.join("reached")).unwrap().0.note(next).unwrap();
 }
 
-fn change(directory: &Path, work: impl FnOnce(&Disk, &mut Batch)) {
-    let disk = Disk::open(&directory.join("store")).unwrap();
-    let mut batch = Batch::new();
+fn change(directory: &Path, work: impl FnOnce(&Sled, &mut Batch)) {
+    let disk = Sled::open(&directory.join("store")).unwrap();
+    let mut batch = Batch::default();
     work(&disk, &mut batch);
     disk.write(batch).unwrap();
 }
@@ -229,7 +233,7 @@ async fn damage_before_the_end_stops_the_start_and_changes_nothing() {
             let error = open(directory.path()).err().unwrap_or_else(|| panic!("{expected}")).to_string();
             assert!(error.contains(expected) && error.contains("move this directory away"), "{expected}: {error}");
         }
-        let disk = Disk::open(&directory.path().join("store")).unwrap();
+        let disk = Sled::open(&directory.path().join("store")).unwrap();
         assert!(disk.get(&record::entry_key(3, 0)).unwrap().is_some(), "a refused start removed entries");
     }
 }
@@ -252,7 +256,7 @@ async fn records_of_a_newer_version_are_refused_by_that_name_also_at_the_end() {
 async fn purging_keeps_what_a_kept_snapshot_needs() {
     let directory = tempfile::tempdir().unwrap();
     let keep_from = Arc::new(AtomicU64::new(4));
-    let mut log = LogStore::open(directory.path(), keep_from.clone()).unwrap();
+    let mut log = LogStore::open(&disk(), directory.path(), keep_from.clone()).unwrap();
     let list: Vec<Entry> = (0..10).map(|index| entry(index, 10)).collect();
     log.blocking_append(list.clone()).await.unwrap();
     log.purge(log_id(1, 1, 7)).await.unwrap();
@@ -260,7 +264,7 @@ async fn purging_keeps_what_a_kept_snapshot_needs() {
     assert_eq!(log.get_log_state().await.unwrap().last_purged_log_id, Some(log_id(1, 1, 7)));
     log.close().await;
 
-    let mut log = LogStore::open(directory.path(), keep_from.clone()).unwrap();
+    let mut log = LogStore::open(&disk(), directory.path(), keep_from.clone()).unwrap();
     assert_eq!(entries(&mut log).await, list[4..], "entries from 4 on had to stay");
     assert_eq!(log.get_log_state().await.unwrap().last_purged_log_id, Some(log_id(1, 1, 3)));
     // A snapshot from elsewhere reaches beyond the end: nothing here is of use any more.

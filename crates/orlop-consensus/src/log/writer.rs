@@ -11,10 +11,12 @@ use crate::room;
 use crate::types::{LogId, Types, Vote};
 use openraft::storage::IOFlushed;
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
 /// Jobs that wait are taken together up to so many bytes.
@@ -84,25 +86,44 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, reached: Reached, give_up: mpsc::Receiver<()>) -> Self {
-        Self { shared, reached, give_up, group: Batch::new(), group_bytes: 0, end: None, waiters: Vec::new() }
+        Self { shared, reached, give_up, group: Batch::default(), group_bytes: 0, end: None, waiters: Vec::new() }
     }
 
     /// Works until told to close, or until every handle of the log is gone.
-    pub(super) fn run(mut self, jobs: &mpsc::Receiver<Job>) {
-        while let Ok(job) = jobs.recv() {
-            let mut next = Some(job);
-            while let Some(job) = next {
-                if let Some(closed) = self.take(job) {
-                    self.commit();
-                    self.shared.disk.close();
-                    closed.send(()).ok();
-                    return;
-                }
-                next = if self.group_bytes < GROUP_BYTES { jobs.try_recv().ok() } else { None };
+    pub(super) fn run(mut self, mut jobs: UnboundedReceiver<Job>) {
+        while let Some(job) = jobs.blocking_recv() {
+            if self.turn(job, &mut jobs).is_break() {
+                return;
             }
-            self.commit();
         }
-        self.shared.disk.close();
+        self.shared.store.close();
+    }
+
+    /// The same as a task, for a disk that never blocks and takes so long for a write.
+    pub(super) async fn run_inline(mut self, mut jobs: UnboundedReceiver<Job>, latency: Duration) {
+        while let Some(job) = jobs.recv().await {
+            tokio::time::sleep(latency).await;
+            if self.turn(job, &mut jobs).is_break() {
+                return;
+            }
+        }
+        self.shared.store.close();
+    }
+
+    /// Does a job and those that wait behind it.
+    fn turn(&mut self, job: Job, jobs: &mut UnboundedReceiver<Job>) -> ControlFlow<()> {
+        let mut next = Some(job);
+        while let Some(job) = next {
+            if let Some(closed) = self.take(job) {
+                self.commit();
+                self.shared.store.close();
+                closed.send(()).ok();
+                return ControlFlow::Break(());
+            }
+            next = if self.group_bytes < GROUP_BYTES { jobs.try_recv().ok() } else { None };
+        }
+        self.commit();
+        ControlFlow::Continue(())
     }
 
     fn take(&mut self, job: Job) -> Option<oneshot::Sender<()>> {
@@ -154,12 +175,12 @@ impl Writer {
             return;
         }
         self.save_committed();
-        let group = std::mem::replace(&mut self.group, Batch::new());
+        let group = std::mem::replace(&mut self.group, Batch::default());
         let end = self.end.take();
         let bytes = std::mem::take(&mut self.group_bytes) as u64;
         let result = self.unless_broken(|writer| {
             writer.wait_for_room(bytes)?;
-            writer.shared.disk.write(group)?;
+            writer.shared.store.write(group)?;
             if let Some(end) = end {
                 writer.reached.note(end)?;
                 let mut memory = writer.shared.memory.lock();
@@ -180,7 +201,7 @@ impl Writer {
         }
         let result = work(self);
         if let Err(error) = &result {
-            tracing::error!(%error, path = %self.shared.disk.path().display(), "the log cannot be written");
+            tracing::error!(%error, path = %self.shared.path.display(), "the log cannot be written");
             self.shared.condition.fail(error);
         }
         result
@@ -189,10 +210,10 @@ impl Writer {
     fn wait_for_room(&self, bytes: u64) -> io::Result<()> {
         let condition = &self.shared.condition;
         loop {
-            match self.shared.disk.make_room(bytes) {
+            match self.shared.store.make_room(bytes) {
                 Err(full) if room::is_full(&full) && condition.is_patient() => {
                     if condition.hold(true) {
-                        tracing::warn!(path = %self.shared.disk.path().display(), bytes, "a write of the log waits for room on the disk");
+                        tracing::warn!(path = %self.shared.path.display(), bytes, "a write of the log waits for room on the disk");
                     }
                     if self.give_up.recv_timeout(RETRY) != Err(RecvTimeoutError::Timeout) {
                         return Err(full);
@@ -211,13 +232,13 @@ impl Writer {
     fn truncate(&mut self, first: u64) -> io::Result<()> {
         // Lowered before: were the entries gone and the mark still high, the next start would miss them.
         self.reached.note(first)?;
-        let keys = self.shared.disk.keys(record::entry_key(first, 0)..record::entry_key(u64::MAX, u16::MAX))?;
+        let keys = self.shared.store.keys(record::entry_key(first, 0)..record::entry_key(u64::MAX, u16::MAX))?;
         // From the end backwards, so that an interruption leaves no gap.
         for some in keys.rchunks(REMOVE_KEYS) {
-            let mut batch = Batch::new();
+            let mut batch = Batch::default();
             some.iter().for_each(|key| batch.remove(key));
             self.wait_for_room(0)?;
-            self.shared.disk.write(batch)?;
+            self.shared.store.write(batch)?;
         }
         Ok(())
     }
@@ -235,23 +256,23 @@ impl Writer {
         } else {
             return Ok(());
         };
-        let keys = self.shared.disk.keys(record::entry_key(0, 0)..record::entry_key(boundary.index() + 1, 0))?;
+        let keys = self.shared.store.keys(record::entry_key(0, 0)..record::entry_key(boundary.index() + 1, 0))?;
         // The mark goes first: entries before it are leftovers that the next start removes.
-        let mut batch = Batch::new();
+        let mut batch = Batch::default();
         batch.put(record::PURGED.to_vec(), record::encode_log_id(record::PURGED, &boundary));
         for some in keys.chunks(REMOVE_KEYS) {
             some.iter().for_each(|key| batch.remove(key));
             // Entries may stay longer: the protocol is not to wait for it, and the next purge removes them too.
-            match self.shared.disk.make_room(0) {
+            match self.shared.store.make_room(0) {
                 Err(full) if room::is_full(&full) && !beyond => return Ok(()),
                 Err(full) if room::is_full(&full) => self.wait_for_room(0)?,
                 other => other?,
             }
-            self.shared.disk.write(std::mem::replace(&mut batch, Batch::new()))?;
+            self.shared.store.write(std::mem::replace(&mut batch, Batch::default()))?;
         }
         if !batch.is_empty() {
             self.wait_for_room(0)?;
-            self.shared.disk.write(batch)?;
+            self.shared.store.write(batch)?;
         }
         if beyond {
             self.reached.note(boundary.index() + 1)?;
@@ -265,7 +286,7 @@ impl Writer {
 impl Shared {
     /// The place of a stored entry, if there is one at the index.
     fn read_stored(&self, index: u64) -> io::Result<Option<LogId>> {
-        match self.disk.get(&record::entry_key(index, 0))? {
+        match self.store.get(&record::entry_key(index, 0))? {
             None => Ok(None),
             Some(_) => self.read_one(index).map(|entry| Some(entry.log_id)),
         }

@@ -3,8 +3,9 @@
 //! The member runs in a child process, which is this test program again with one test named and a directory in its
 //! environment.
 
+use crate::alone::alone;
 use crate::list::List;
-use orlop_consensus::{Consensus, Options, SubmitError};
+use orlop_consensus::{Options, SubmitError};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -35,7 +36,7 @@ pub(crate) fn child(test: &str, directory: &Path, round: usize) -> Child {
 async fn child_that_writes() {
     let Some(directory) = std::env::var_os(DIRECTORY) else { return };
     let round = std::env::var(ROUND).unwrap();
-    let member = Consensus::start(options(Path::new(&directory)), List::new()).await.unwrap();
+    let member = alone(options(Path::new(&directory)), List::new()).await.unwrap();
     let writers: Vec<_> = (0..8)
         .map(|writer| {
             let (member, round) = (member.clone(), round.clone());
@@ -83,7 +84,7 @@ async fn a_member_killed_while_it_writes_loses_nothing_that_was_acknowledged() {
         });
     }
     let list = List::new();
-    let member = Consensus::start(options(directory.path()), list.clone()).await.unwrap();
+    let member = alone(options(directory.path()), list.clone()).await.unwrap();
     let texts = list.texts();
     let found: BTreeSet<String> = texts.iter().cloned().collect();
     assert_eq!(found.len(), texts.len(), "a command is there twice");
@@ -111,7 +112,7 @@ async fn child_that_may_not_write() {
     // SAFETY: ignoring a signal installs no handler.
     unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) }.unwrap();
     setrlimit(Resource::RLIMIT_FSIZE, 2 << 20, 2 << 20).unwrap();
-    let member = Consensus::start(Options::new(Path::new(&directory)), List::new()).await.unwrap();
+    let member = alone(Options::new(Path::new(&directory)), List::new()).await.unwrap();
     for number in 0..2000 {
         let mut command = format!("{number} ").into_bytes();
         command.resize(10_000, b'x');
@@ -142,7 +143,7 @@ async fn a_write_that_fails_is_an_error_and_what_was_acknowledged_before_is_kept
     assert!(output.contains("again true") && output.contains("ended"), "{output}");
 
     let list = List::new();
-    let member = Consensus::start(Options::new(directory.path()), list.clone()).await.unwrap();
+    let member = alone(Options::new(directory.path()), list.clone()).await.unwrap();
     let texts = list.texts();
     assert!(texts.len() >= acknowledged, "{} of {acknowledged} are left", texts.len());
     for (number, text) in texts.iter().enumerate() {

@@ -1,5 +1,6 @@
 //! Damage to what lies on disk: found, told, and survived where nothing is lost.
 
+use crate::alone::alone;
 use crate::life::{files, wait_until};
 use crate::list::List;
 use orlop_consensus::{Consensus, Options, StartError};
@@ -12,7 +13,7 @@ fn options(directory: &Path) -> Options {
 /// Leaves a member's directory with two snapshots and entries after them. Returns the commands.
 async fn written(directory: &Path) -> Vec<String> {
     let list = List::new();
-    let member = Consensus::start(options(directory), list.clone()).await.unwrap();
+    let member = alone(options(directory), list.clone()).await.unwrap();
     for number in 0..70 {
         member.submit(format!("command {number}").into_bytes()).await.unwrap();
         let applied = member.status().applied;
@@ -26,7 +27,7 @@ async fn written(directory: &Path) -> Vec<String> {
 
 async fn start(directory: &Path) -> Result<(Consensus, Vec<String>), StartError> {
     let list = List::new();
-    let member = Consensus::start(options(directory), list.clone()).await?;
+    let member = alone(options(directory), list.clone()).await?;
     Ok((member, list.texts()))
 }
 
@@ -107,7 +108,7 @@ async fn a_lost_log_is_gone_on_from_the_newest_snapshot_when_it_was_put_aside() 
 async fn a_store_file_cut_or_changed_anywhere_is_refused_or_harmless() {
     let pristine = tempfile::tempdir().unwrap();
     let list = List::new();
-    let member = Consensus::start(Options::new(pristine.path()), list.clone()).await.unwrap();
+    let member = alone(Options::new(pristine.path()), list.clone()).await.unwrap();
     for number in 0..40 {
         member.submit(vec![number; 300]).await.unwrap();
     }
@@ -128,7 +129,7 @@ async fn a_store_file_cut_or_changed_anywhere_is_refused_or_harmless() {
             std::fs::write(&file, bytes).unwrap();
         }
         let restored = List::new();
-        match Consensus::start(Options::new(directory.path()), restored.clone()).await {
+        match alone(Options::new(directory.path()), restored.clone()).await {
             Ok(member) => {
                 assert_eq!(restored.all(), list.all(), "place {place} lost commands silently");
                 member.shutdown().await;

@@ -1,5 +1,6 @@
 //! A disk that fills up and is freed again. The disk is a small file system of its own; mounting it takes root.
 
+use crate::alone::alone;
 use crate::crash::child;
 use crate::life::{files, wait_until};
 use crate::list::List;
@@ -61,7 +62,7 @@ impl Drop for Disk {
 
 async fn start(directory: &Path) -> (Consensus, Arc<List>) {
     let list = List::new();
-    (Consensus::start(Options::new(directory), list.clone()).await.unwrap(), list)
+    (alone(Options::new(directory), list.clone()).await.unwrap(), list)
 }
 
 /// Submits until it is taken.
@@ -188,7 +189,7 @@ async fn a_snapshot_that_has_no_room_waits_and_harms_nothing() {
     let disk = Disk::of(128);
     let list = List::new();
     let options = Options { snapshot_after_entries: 50, snapshot_after_bytes: u64::MAX, ..Options::new(disk.log()) };
-    let member = Consensus::start(options.clone(), list.clone()).await.unwrap();
+    let member = alone(options.clone(), list.clone()).await.unwrap();
     // The state is larger than what is left beside the reserve.
     for number in 0..48_u8 {
         member.submit(vec![number; 500_000]).await.unwrap();
@@ -206,7 +207,7 @@ async fn a_snapshot_that_has_no_room_waits_and_harms_nothing() {
     member.shutdown().await;
 
     let again = List::new();
-    let member = Consensus::start(options, again.clone()).await.unwrap();
+    let member = alone(options, again.clone()).await.unwrap();
     assert_eq!(again.all(), list.all());
     for _ in 0..51 {
         member.submit(b"small".to_vec()).await.unwrap();
@@ -227,7 +228,7 @@ async fn a_member_that_was_killed_starts_on_a_full_disk_and_reads() {
         let filler = disk.fill_but(0);
         for _ in 0..3 {
             let list = List::new();
-            let member = Consensus::start(Options::new(disk.log()), list.clone()).await.unwrap();
+            let member = alone(Options::new(disk.log()), list.clone()).await.unwrap();
             assert!(list.texts().len() >= acknowledged, "{} of {acknowledged}", list.texts().len());
             assert!(matches!(member.submit(b"no".to_vec()).await, Err(SubmitError::Full { unsure: false, .. })));
             // As sudden an end as there is inside a process.
@@ -247,7 +248,7 @@ async fn a_member_that_was_killed_starts_on_a_full_disk_and_reads() {
 async fn a_start_on_a_full_disk_serves_or_says_what_is_missing_and_loses_nothing() {
     let disk = Disk::of(32);
     let mut filler = disk.fill_but(0);
-    let error = Consensus::start(Options::new(disk.log()), List::new()).await.err().unwrap();
+    let error = alone(Options::new(disk.log()), List::new()).await.err().unwrap();
     assert!(matches!(error, StartError::Full { .. }), "{error:?}");
     assert!(error.to_string().contains("is full; free some space there and start again"), "{error}");
     std::fs::remove_file(&filler).unwrap();
@@ -264,7 +265,7 @@ async fn a_start_on_a_full_disk_serves_or_says_what_is_missing_and_loses_nothing
     for left in [3 << 20, 1 << 20, 200 << 10, 64 << 10, 16 << 10, 4 << 10, 0] {
         filler = disk.fill_but(left);
         let list = List::new();
-        match Consensus::start(Options::new(disk.log()), list.clone()).await {
+        match alone(Options::new(disk.log()), list.clone()).await {
             Ok(member) => {
                 assert_eq!(list.texts(), wanted, "with {left} bytes left");
                 assert!(matches!(member.submit(b"no".to_vec()).await, Err(SubmitError::Full { unsure: false, .. })));

@@ -1,10 +1,11 @@
 //! A member that has nothing to do does nothing.
 
+use crate::alone::alone;
 use crate::crash::{DIRECTORY, child};
 use crate::list::List;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
-use orlop_consensus::{Consensus, Options};
+use orlop_consensus::Options;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ fn processor_time() -> Duration {
 #[ignore = "the child process of the test below"]
 async fn child_that_idles() {
     let Some(directory) = std::env::var_os(DIRECTORY) else { return };
-    let member = Consensus::start(Options::new(Path::new(&directory)), List::new()).await.unwrap();
+    let member = alone(Options::new(Path::new(&directory)), List::new()).await.unwrap();
     for number in 0..100_u8 {
         member.submit(vec![number; 500]).await.unwrap();
     }

@@ -1,5 +1,6 @@
 //! A member's life without accidents.
 
+use crate::alone::alone;
 use crate::list::List;
 use orlop_consensus::{Consensus, Options, StartError, SubmitError};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ async fn commands_are_answered_in_order_and_are_there_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let list = List::new();
     let began = Instant::now();
-    let member = Consensus::start(Options::new(directory.path()), list.clone()).await.unwrap();
+    let member = alone(Options::new(directory.path()), list.clone()).await.unwrap();
     let (first, answer) = submit(&member, "one").await;
     eprintln!("empty directory to first commit: {:?}", began.elapsed());
     assert_eq!(answer, "1");
@@ -29,7 +30,7 @@ async fn commands_are_answered_in_order_and_are_there_after_a_restart() {
     for round in 0..3 {
         let list = List::new();
         let began = Instant::now();
-        let member = Consensus::start(Options::new(directory.path()), list.clone()).await.unwrap();
+        let member = alone(Options::new(directory.path()), list.clone()).await.unwrap();
         eprintln!("restart: {:?}", began.elapsed());
         assert_eq!(list.texts(), ["one", "two", "again", "again", "again"][..2 + round]);
         assert_eq!(submit(&member, "again").await.1, (3 + round).to_string());
@@ -43,7 +44,7 @@ async fn commands_of_all_sizes_come_back_whole_and_too_large_ones_are_refused() 
     let sizes = [0, 1, 4000, 4096, 4097, 8192, 100_000, 4 << 20];
     let options = Options { command_bytes_max: 4 << 20, ..Options::new(directory.path()) };
     let command = |size: usize| (0..size).map(|i| (i * 31 + size) as u8).collect::<Vec<u8>>();
-    let member = Consensus::start(options.clone(), List::new()).await.unwrap();
+    let member = alone(options.clone(), List::new()).await.unwrap();
     for size in sizes {
         member.submit(command(size)).await.unwrap();
     }
@@ -54,7 +55,7 @@ async fn commands_of_all_sizes_come_back_whole_and_too_large_ones_are_refused() 
     assert_eq!(blobs, 0, "the store keeps values in files that it never syncs");
 
     let list = List::new();
-    let member = Consensus::start(options.clone(), list.clone()).await.unwrap();
+    let member = alone(options.clone(), list.clone()).await.unwrap();
     let found: Vec<Vec<u8>> = list.all().iter().map(|(_, c)| c.clone()).collect();
     assert!(found == sizes.map(command), "sizes {:?}", found.iter().map(Vec::len).collect::<Vec<_>>());
     member.shutdown().await;
@@ -64,7 +65,7 @@ async fn commands_of_all_sizes_come_back_whole_and_too_large_ones_are_refused() 
 async fn many_submit_at_once_and_every_answer_is_another() {
     let directory = tempfile::tempdir().unwrap();
     let list = List::new();
-    let member = Consensus::start(Options::new(directory.path()), list.clone()).await.unwrap();
+    let member = alone(Options::new(directory.path()), list.clone()).await.unwrap();
     let began = Instant::now();
     let tasks: Vec<_> = (0..256)
         .map(|task| {
@@ -102,7 +103,7 @@ async fn snapshots_shorten_the_log_and_a_restart_needs_only_what_is_kept() {
     let directory = tempfile::tempdir().unwrap();
     let options = Options { snapshot_after_entries: 50, keep_entries: 5, ..Options::new(directory.path()) };
     let list = List::new();
-    let member = Consensus::start(options.clone(), list.clone()).await.unwrap();
+    let member = alone(options.clone(), list.clone()).await.unwrap();
     for number in 0..400 {
         submit(&member, &number.to_string()).await;
     }
@@ -113,7 +114,7 @@ async fn snapshots_shorten_the_log_and_a_restart_needs_only_what_is_kept() {
     assert_eq!(snapshots.len(), 2, "{snapshots:?}");
 
     let list = List::new();
-    let member = Consensus::start(options, list.clone()).await.unwrap();
+    let member = alone(options, list.clone()).await.unwrap();
     assert_eq!(list.all(), before);
     assert!(member.status().snapshot >= 340);
     let (index, answer) = submit(&member, "after").await;
@@ -126,7 +127,7 @@ async fn snapshots_shorten_the_log_and_a_restart_needs_only_what_is_kept() {
 async fn large_commands_bring_a_snapshot_about_before_their_number_does() {
     let directory = tempfile::tempdir().unwrap();
     let options = Options { snapshot_after_bytes: 100_000, ..Options::new(directory.path()) };
-    let member = Consensus::start(options, List::new()).await.unwrap();
+    let member = alone(options, List::new()).await.unwrap();
     for _ in 0..11 {
         member.submit(vec![7; 10_000]).await.unwrap();
     }
@@ -137,14 +138,14 @@ async fn large_commands_bring_a_snapshot_about_before_their_number_does() {
 #[tokio::test]
 async fn a_directory_in_use_is_refused_with_what_to_do() {
     let directory = tempfile::tempdir().unwrap();
-    let member = Consensus::start(Options::new(directory.path()), List::new()).await.unwrap();
-    let second = Consensus::start(Options::new(directory.path()), List::new()).await;
+    let member = alone(Options::new(directory.path()), List::new()).await.unwrap();
+    let second = alone(Options::new(directory.path()), List::new()).await;
     let error = second.err().unwrap();
     assert!(matches!(error, StartError::InUse { .. }), "{error:?}");
     assert!(error.to_string().contains("in use by another process; stop it"), "{error}");
     submit(&member, "still works").await;
     member.shutdown().await;
-    let member = Consensus::start(Options::new(directory.path()), List::new()).await.unwrap();
+    let member = alone(Options::new(directory.path()), List::new()).await.unwrap();
     member.shutdown().await;
 }
 
@@ -158,7 +159,7 @@ async fn options_that_make_no_sense_are_refused() {
         (Options { snapshot_after_entries: 0, ..good.clone() }, "snapshot"),
         (Options { command_bytes_max: 5 << 20, ..good.clone() }, "command_bytes_max"),
     ] {
-        let error = Consensus::start(options, List::new()).await.err().unwrap().to_string();
+        let error = alone(options, List::new()).await.err().unwrap().to_string();
         assert!(error.contains(word), "{error}");
     }
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that assumes wrongly fails, as it should, also in what tests share")]
 
+mod alone;
 mod crash;
 mod damage;
 mod full;

@@ -1,12 +1,13 @@
 //! The ordered store under the log: the only place that names sled.
 //!
 //! Room is made before a write, not found missing in the middle of it: sled does not survive a write that fails, and may
-//! wait for it for ever. So the file always has blocks of its own beyond its end ([`Disk::make_room`]).
+//! wait for it for ever. So the file always has blocks of its own beyond its end ([`Store::make_room`]).
 //!
-//! What [`Disk::write`] returned from survives the loss of power. sled's own flush does not promise that: it writes, but
+//! What [`Store::write`] returned from survives the loss of power. sled's own flush does not promise that: it writes, but
 //! neither flushes the device nor its metadata, so every write is followed by `fdatasync` on a handle of our own. sled is
 //! known to panic on some damage; that is caught while opening and told as an error.
 
+use super::{Batch, Change, Disk, Real, Store};
 use crate::room;
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
@@ -30,37 +31,8 @@ const SLACK_BYTES: u64 = 1 << 20;
 /// Blocks are asked for so many bytes at a time.
 const AHEAD_BYTES: u64 = 4 << 20;
 
-/// A key and its value.
-pub(crate) type Pair = (Vec<u8>, Vec<u8>);
-
-/// Changes that take effect together.
-#[derive(Debug, Default)]
-pub(crate) struct Batch {
-    changes: sled::Batch,
-    empty: bool,
-}
-
-impl Batch {
-    pub(crate) fn new() -> Self {
-        Self { changes: sled::Batch::default(), empty: true }
-    }
-
-    pub(crate) fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.empty = false;
-        self.changes.insert(key, value);
-    }
-
-    pub(crate) fn remove(&mut self, key: &[u8]) {
-        self.empty = false;
-        self.changes.remove(key);
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.empty
-    }
-}
-
-pub(crate) struct Disk {
+/// A store in a directory.
+pub(crate) struct Sled {
     path: PathBuf,
     store: RwLock<Option<sled::Db>>,
     file: File,
@@ -75,7 +47,7 @@ struct Ahead {
     until: u64,
 }
 
-impl Disk {
+impl Sled {
     /// Opens or makes the store in a directory.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(path)?;
@@ -104,30 +76,39 @@ impl Disk {
                 File::open(entry.path())?.sync_all()?;
             }
         }
-        sync_directory(path)?;
+        File::open(path)?.sync_all()?;
         Ok(Self { path: path.to_owned(), store: RwLock::new(Some(store)), file, ahead: Mutex::default() })
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    /// Gives the file blocks from its end on, without making it longer.
+    fn allocate(&self, length: u64, more: u64) -> io::Result<()> {
+        let offset = |bytes| i64::try_from(bytes).map_err(io::Error::other);
+        loop {
+            match fallocate(&self.file, FallocateFlags::FALLOC_FL_KEEP_SIZE, offset(length)?, offset(more)?) {
+                Err(Errno::EINTR) => {}
+                // A file system that cannot promise blocks can still be asked what is free.
+                Err(Errno::EOPNOTSUPP) if Real.space(&self.path)?.free < more => return Err(Errno::ENOSPC.into()),
+                Err(Errno::EOPNOTSUPP) => return Ok(()),
+                other => return Ok(other?),
+            }
+        }
     }
 
-    pub(crate) fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    fn with<T>(&self, work: impl FnOnce(&sled::Db) -> sled::Result<T>) -> io::Result<T> {
+        let store = self.store.read();
+        match &*store {
+            Some(store) => guarded(|| work(store)),
+            None => Err(io::Error::other("the log is closed")),
+        }
+    }
+}
+
+impl Store for Sled {
+    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
         self.with(|store| store.get(key)).map(|value| value.map(|v| v.to_vec()))
     }
 
-    /// Everything in a range of keys, in order.
-    pub(crate) fn range(&self, range: Range<Vec<u8>>) -> io::Result<Vec<Pair>> {
-        self.with(|store| store.range(range).map(|pair| pair.map(|(k, v)| (k.to_vec(), v.to_vec()))).collect())
-    }
-
-    /// The keys in a range, in order.
-    pub(crate) fn keys(&self, range: Range<Vec<u8>>) -> io::Result<Vec<Vec<u8>>> {
-        self.with(|store| store.range(range).keys().map(|key| key.map(|k| k.to_vec())).collect())
-    }
-
-    /// Calls `each` with every pair in a range, in order, without holding them all.
-    pub(crate) fn scan(&self, range: Range<Vec<u8>>, mut each: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
+    fn scan(&self, range: Range<Vec<u8>>, each: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
         self.with(|store| {
             for pair in store.range(range) {
                 let (key, value) = pair?;
@@ -137,9 +118,7 @@ impl Disk {
         })
     }
 
-    /// Sees to it that a write of so many bytes does not lack room; fails as full when it would, and nothing has changed
-    /// then.
-    pub(crate) fn make_room(&self, bytes: u64) -> io::Result<()> {
+    fn make_room(&self, bytes: u64) -> io::Result<()> {
         let length = self.file.metadata()?.len();
         let need = bytes.saturating_mul(GROWTH).saturating_add(SLACK_BYTES);
         let mut ahead = self.ahead.lock();
@@ -159,41 +138,24 @@ impl Disk {
         Ok(())
     }
 
-    /// Gives the file blocks from its end on, without making it longer.
-    fn allocate(&self, length: u64, more: u64) -> io::Result<()> {
-        let offset = |bytes| i64::try_from(bytes).map_err(io::Error::other);
-        loop {
-            match fallocate(&self.file, FallocateFlags::FALLOC_FL_KEEP_SIZE, offset(length)?, offset(more)?) {
-                Err(Errno::EINTR) => {}
-                // A file system that cannot promise blocks can still be asked what is free.
-                Err(Errno::EOPNOTSUPP) if room::free(&self.path)? < more => return Err(Errno::ENOSPC.into()),
-                Err(Errno::EOPNOTSUPP) => return Ok(()),
-                other => return Ok(other?),
+    fn write(&self, batch: Batch) -> io::Result<()> {
+        let mut changes = sled::Batch::default();
+        for change in batch.into_changes() {
+            match change {
+                Change::Put(key, value) => changes.insert(key, value),
+                Change::Remove(key) => changes.remove(key),
             }
         }
-    }
-
-    /// Makes the changes, all or none, and returns when they are durable.
-    pub(crate) fn write(&self, batch: Batch) -> io::Result<()> {
         self.with(|store| {
-            store.apply_batch(batch.changes)?;
+            store.apply_batch(changes)?;
             store.flush()
         })?;
         self.file.sync_data()
     }
 
-    /// Closes the store; everything fails from now on.
-    pub(crate) fn close(&self) {
+    fn close(&self) {
         let store = self.store.write().take();
         drop(store);
-    }
-
-    fn with<T>(&self, work: impl FnOnce(&sled::Db) -> sled::Result<T>) -> io::Result<T> {
-        let store = self.store.read();
-        match &*store {
-            Some(store) => guarded(|| work(store)),
-            None => Err(io::Error::other("the log is closed")),
-        }
     }
 }
 
@@ -226,9 +188,4 @@ fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> io::Result<T> {
             Err(io::Error::new(io::ErrorKind::InvalidData, format!("the store cannot make sense of itself: {line}")))
         }
     }
-}
-
-/// Makes what was created, renamed or removed in a directory durable.
-pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }

@@ -1,31 +1,27 @@
 //! Snapshots are files: written aside, synced, renamed, the directory synced. The last two are kept, and the log back to
 //! the older of them, so that either is enough.
-//!
-//! A file is `ORLOPSN` and a version (8 bytes), the length of the head (4, little-endian), the head (protobuf), the crc32
-//! of everything so far (4, little-endian), and the state, whose length and crc32 the head names.
 
-use crate::disk::sync_directory;
-use crate::record::{self, Unreadable};
-use crate::room;
+pub(crate) mod file;
+pub(crate) mod receive;
+
+use crate::disk::{Blob, Disk};
+use crate::record::Unreadable;
 use crate::types::{LogId, Snapshot, SnapshotMeta};
 use crate::{InvalidSnapshot, StartError, StateMachine};
+use file::Broken;
 use parking_lot::Mutex;
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-const MAGIC: &[u8; 8] = b"ORLOPSN\x01";
 const KEPT: usize = 2;
-/// No head is near this long.
-const HEAD_BYTES_MAX: u32 = 1 << 20;
 
 /// An open snapshot; it can be read also after the file was replaced by newer ones.
 #[derive(Debug, Clone)]
 pub(crate) struct SnapshotFile {
-    file: Arc<File>,
+    path: PathBuf,
+    file: Arc<dyn Blob>,
     payload_at: u64,
     payload_bytes: u64,
     payload_crc: u32,
@@ -42,10 +38,24 @@ impl SnapshotFile {
         }
         Ok(payload)
     }
+
+    /// The length of the state, and its checksum.
+    pub(crate) fn measure(&self) -> (u64, u32) {
+        (self.payload_bytes, self.payload_crc)
+    }
+
+    /// Up to so many bytes of the state from an offset on.
+    pub(crate) fn chunk(&self, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
+        let left = usize::try_from(self.payload_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut chunk = vec![0; left.min(bytes)];
+        self.file.read_exact_at(&mut chunk, self.payload_at + offset)?;
+        Ok(chunk)
+    }
 }
 
 /// The snapshots of a member.
 pub(crate) struct Snapshots {
+    disk: Arc<dyn Disk>,
     directory: PathBuf,
     /// Newest first.
     kept: Mutex<Vec<Kept>>,
@@ -53,42 +63,26 @@ pub(crate) struct Snapshots {
 }
 
 #[derive(Debug, Clone)]
-struct Kept {
-    path: PathBuf,
-    meta: SnapshotMeta,
-    file: SnapshotFile,
-}
-
-/// Why a file is no snapshot.
-enum Broken {
-    Io(io::Error),
-    Unreadable(Unreadable),
-}
-
-impl From<io::Error> for Broken {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
-                Broken::Unreadable(Unreadable::Damaged(error.to_string()))
-            }
-            _ => Broken::Io(error),
-        }
-    }
+pub(crate) struct Kept {
+    pub(crate) meta: SnapshotMeta,
+    pub(crate) file: SnapshotFile,
 }
 
 impl Snapshots {
     /// Finds the snapshots in a directory, made if absent. `keep_from` is kept at the first index that the log needs for
     /// the older one.
-    pub(crate) fn open(directory: &Path, keep_from: Arc<AtomicU64>) -> io::Result<Self> {
-        std::fs::create_dir_all(directory)?;
-        for entry in std::fs::read_dir(directory)? {
-            let path = entry?.path();
+    pub(crate) fn open(disk: Arc<dyn Disk>, directory: &Path, keep_from: Arc<AtomicU64>) -> io::Result<Self> {
+        disk.make_directory(directory)?;
+        for path in disk.list(directory)? {
             if path.extension().is_some_and(|e| e == "writing") {
-                std::fs::remove_file(&path)?;
+                disk.remove(&path)?;
             }
         }
-        let snapshots = Self { directory: directory.to_owned(), kept: Mutex::new(Vec::new()), keep_from };
-        Ok(snapshots)
+        Ok(Self { disk, directory: directory.to_owned(), kept: Mutex::new(Vec::new()), keep_from })
+    }
+
+    pub(crate) fn disk(&self) -> Arc<dyn Disk> {
+        self.disk.clone()
     }
 
     /// Restores the machine from the newest snapshot that is whole. `purged` is the last entry that the log has no more:
@@ -105,7 +99,7 @@ impl Snapshots {
         let mut broken = Vec::new();
         let mut kept = Vec::new();
         for path in self.files().map_err(failed(&self.directory))? {
-            match open_file(&path) {
+            match file::open(&*self.disk, &path) {
                 Ok(found) => kept.push(found),
                 Err(Broken::Unreadable(Unreadable::Damaged(problem))) => broken.push((path, problem)),
                 Err(Broken::Unreadable(newer @ Unreadable::Newer(_))) => return Err(too_new(path, newer.to_string())),
@@ -126,17 +120,17 @@ impl Snapshots {
         for (path, problem) in broken {
             let aside = path.with_extension("snapshot.damaged");
             tracing::error!(path = %path.display(), problem, "a snapshot is damaged; put aside, going on from the one before it");
-            std::fs::rename(&path, &aside).map_err(failed(&path))?;
+            self.disk.rename(&path, &aside).map_err(failed(&path))?;
         }
         let restored = match kept.first() {
             None => None,
             Some(newest) => {
-                let payload = newest.file.payload().map_err(failed(&newest.path))?;
+                let payload = newest.file.payload().map_err(failed(&newest.file.path))?;
                 let InvalidSnapshot(problem) = match machine.restore(index(newest.meta.last_log_id), &payload) {
                     Ok(()) => return self.adopt(kept),
                     Err(invalid) => invalid,
                 };
-                return Err(too_new(newest.path.clone(), problem));
+                return Err(too_new(newest.file.path.clone(), problem));
             }
         };
         self.keep_from.store(0, Ordering::Release);
@@ -158,30 +152,37 @@ impl Snapshots {
     /// Writes a snapshot, durably, and removes the oldest beyond those that are kept. Blocks.
     pub(crate) fn write(&self, meta: &SnapshotMeta, payload: &[u8]) -> io::Result<Snapshot> {
         // Asked before it is begun: a disk that is filled for nothing fails others too.
-        if room::free(&self.directory)? < payload.len() as u64 {
+        if self.disk.space(&self.directory)?.free < payload.len() as u64 {
             return Err(io::ErrorKind::StorageFull.into());
         }
+        let aside = self.directory.join(name(meta)).with_extension("writing");
+        let written = file::write(&*self.disk, &aside, meta, payload).and_then(|()| self.keep(meta, &aside));
+        written.inspect_err(|_| {
+            self.disk.remove(&aside).ok();
+        })
+    }
+
+    /// Keeps a whole file that was written and synced aside, and removes the oldest beyond those that are kept. Blocks.
+    pub(crate) fn keep(&self, meta: &SnapshotMeta, aside: &Path) -> io::Result<Snapshot> {
         let path = self.directory.join(name(meta));
-        let aside = path.with_extension("writing");
-        let written = write_file(&aside, meta, payload).and_then(|()| {
-            std::fs::rename(&aside, &path)?;
-            sync_directory(&self.directory)
-        });
-        if let Err(error) = written {
-            std::fs::remove_file(&aside).ok();
-            return Err(error);
-        }
-        let found = open_file(&path).map_err(|broken| match broken {
+        self.disk.rename(aside, &path)?;
+        self.disk.sync_directory(&self.directory)?;
+        let found = file::open(&*self.disk, &path).map_err(|broken| match broken {
             Broken::Io(error) => error,
             Broken::Unreadable(unreadable) => io::Error::new(io::ErrorKind::InvalidData, unreadable.to_string()),
         })?;
         let snapshot = Snapshot { meta: found.meta.clone(), snapshot: found.file.clone() };
         let mut kept: Vec<Kept> = self.kept.lock().clone();
-        kept.retain(|k| k.path != path);
+        kept.retain(|k| k.file.path != path);
         kept.push(found);
         kept.sort_by_key(|kept| std::cmp::Reverse(kept.meta.last_log_id));
         self.publish(kept);
         Ok(snapshot)
+    }
+
+    /// Keeps a snapshot that was received. Blocks.
+    pub(crate) fn adopt_received(&self, meta: &SnapshotMeta, received: &SnapshotFile) -> io::Result<Snapshot> {
+        self.keep(meta, &received.path)
     }
 
     /// Takes these as the snapshots there are, newest first, and removes files beyond those that are kept.
@@ -193,20 +194,16 @@ impl Snapshots {
         *self.kept.lock() = kept;
         self.keep_from.store(keep_from, Ordering::Release);
         for old in superfluous {
-            if let Err(error) = std::fs::remove_file(&old.path) {
-                tracing::warn!(path = %old.path.display(), %error, "an old snapshot could not be removed");
+            if let Err(error) = self.disk.remove(&old.file.path) {
+                tracing::warn!(path = %old.file.path.display(), %error, "an old snapshot could not be removed");
             }
         }
     }
 
     fn files(&self) -> io::Result<Vec<PathBuf>> {
-        let mut files = Vec::new();
-        for entry in std::fs::read_dir(&self.directory)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|e| e == "snapshot") {
-                files.push(path);
-            }
-        }
+        let mut files = self.disk.list(&self.directory)?;
+        files.retain(|path| path.extension().is_some_and(|e| e == "snapshot"));
+        files.sort();
         Ok(files)
     }
 }
@@ -215,7 +212,7 @@ fn index(log_id: Option<LogId>) -> u64 {
     log_id.map_or(0, |log_id| log_id.index())
 }
 
-fn name(meta: &SnapshotMeta) -> String {
+pub(crate) fn name(meta: &SnapshotMeta) -> String {
     let (term, leader) = meta.last_log_id.map_or((0, 0), |last| {
         let leader = *last.committed_leader_id();
         (leader.term, leader.node_id)
@@ -238,55 +235,4 @@ fn unreachable_state(directory: &Path, problem: String, broken: &[(PathBuf, Stri
         problem,
         remedy: "restore the directory from a backup, or begin with an empty one".into(),
     }
-}
-
-fn write_file(path: &Path, meta: &SnapshotMeta, payload: &[u8]) -> io::Result<()> {
-    let head = record::encode_snapshot_head(meta, payload);
-    let mut bytes = Vec::with_capacity(head.len() + 16);
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&u32::try_from(head.len()).map_err(io::Error::other)?.to_le_bytes());
-    bytes.extend_from_slice(&head);
-    let crc = crc32fast::hash(&bytes);
-    bytes.extend_from_slice(&crc.to_le_bytes());
-    let mut file = File::create(path)?;
-    file.write_all(&bytes)?;
-    file.write_all(payload)?;
-    file.sync_all()
-}
-
-/// Reads the head and checks the whole file.
-fn open_file(path: &Path) -> Result<Kept, Broken> {
-    let damaged = |problem: &str| Broken::Unreadable(Unreadable::Damaged(problem.to_owned()));
-    let mut file = File::open(path)?;
-    let mut begin = [0; 12];
-    file.read_exact(&mut begin)?;
-    let [m0, m1, m2, m3, m4, m5, m6, version, l0, l1, l2, l3] = begin;
-    if [m0, m1, m2, m3, m4, m5, m6] != MAGIC[..7] {
-        return Err(damaged("it does not begin like a snapshot"));
-    }
-    let length = u32::from_le_bytes([l0, l1, l2, l3]);
-    if length > HEAD_BYTES_MAX {
-        return Err(damaged("its head is too long"));
-    }
-    let mut head = vec![0; length as usize];
-    file.read_exact(&mut head)?;
-    let mut crc = [0; 4];
-    file.read_exact(&mut crc)?;
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&begin);
-    hasher.update(&head);
-    if hasher.finalize() != u32::from_le_bytes(crc) {
-        return Err(damaged("the checksum of its head is wrong"));
-    }
-    if version != MAGIC[7] {
-        return Err(Broken::Unreadable(Unreadable::Newer(version)));
-    }
-    let (meta, payload_bytes, payload_crc) = record::decode_snapshot_head(&head).map_err(Broken::Unreadable)?;
-    let payload_at = 16 + u64::from(length);
-    if file.metadata()?.len() != payload_at + payload_bytes {
-        return Err(damaged("it is cut off, or longer than it should be"));
-    }
-    let file = SnapshotFile { file: Arc::new(file), payload_at, payload_bytes, payload_crc };
-    file.payload()?;
-    Ok(Kept { path: path.to_owned(), meta, file })
 }

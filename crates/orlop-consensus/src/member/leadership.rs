@@ -1,0 +1,56 @@
+//! Who leads, and what follows for this member: whether its clock runs, and whom it knows as voters.
+
+use crate::types::Raft;
+use crate::{Leadership, Options};
+use openraft::async_runtime::Instant as _;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{ServerState, TokioInstant};
+use parking_lot::RwLock;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Keeps `leadership` and `voters` as they are, and lets the protocol's clock run only while there are others: there is
+/// nothing to keep time for else. Ends with the member.
+pub(super) async fn follow(
+    raft: Raft,
+    options: Options,
+    voters: Arc<RwLock<BTreeSet<u64>>>,
+    leadership: watch::Sender<Leadership>,
+    stop: CancellationToken,
+) {
+    let mut metrics = raft.metrics();
+    loop {
+        let recheck = {
+            let metrics = metrics.borrow_and_update();
+            let membership = metrics.membership_config.membership();
+            let others = membership.nodes().any(|(id, _)| *id != options.member);
+            raft.runtime_config().tick(others);
+            *voters.write() = membership.voter_ids().collect();
+            let leads = metrics.state == ServerState::Leader;
+            let alone = membership.voter_ids().all(|id| id == options.member);
+            let confirmed = metrics.last_quorum_acked.map(|at| TokioInstant::now() - *at);
+            let lost = leads && !alone && confirmed.is_none_or(|age| age > options.election_timeout * 2);
+            let leader = metrics.current_leader.filter(|_| !lost);
+            let address = leader.and_then(|id| membership.get_node(&id)).map(|node| node.addr.clone());
+            let now = Leadership { leader, address, term: metrics.current_term };
+            leadership.send_if_modified(|before| {
+                let changed = *before != now;
+                if changed {
+                    *before = now;
+                }
+                changed
+            });
+            // A leader that is cut off hears nothing, so nothing changes: it must look at the clock.
+            (leads && !alone).then_some(options.election_timeout)
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            changed = metrics.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(recheck.unwrap_or(Duration::MAX)), if recheck.is_some() => {}
+        }
+    }
+}
