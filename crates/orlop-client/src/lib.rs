@@ -4,8 +4,13 @@
 //! sentence with what to do next. What is decided from facts alone ([`find`], [`rollout`], [`why`]) does no IO.
 
 mod address;
+mod admin;
+mod calls;
+mod channel;
+mod credentials;
 mod error;
 pub mod find;
+mod identity;
 mod operator;
 pub mod rollout;
 #[cfg(test)]
@@ -15,8 +20,16 @@ mod state;
 mod watch;
 pub mod why;
 
-pub use address::{ADDRESS_DEFAULT, Address, InvalidAddress, MESSAGE_BYTES_MAX, SOCKET_PATH_BYTES_MAX, connect};
+pub use address::{
+    ADDRESS_AUTO, ADDRESS_DEFAULT, Address, HostPort, InvalidAddress, MESSAGE_BYTES_MAX, PORT_DEFAULT,
+    SOCKET_PATH_BYTES_MAX,
+};
+pub use admin::{AdminClient, ClusterMembers, Examination, Health, MemberState, Suffrage};
+pub use calls::{Bearer, Calls, calls};
+pub use channel::{channel, connect};
+pub use credentials::Credentials;
 pub use error::Error;
+pub use identity::{IDENTITY_DEFAULT, Identified, IdentityDirectory, IdentityError};
 pub use operator::{Deployed, Image, OperatorClient, Planned, Scaled};
 pub use session::{ExecEvent, ExecInput, ExecOutput, LogLine, LogQuery, Logs, Source};
 pub use state::ClusterState;

@@ -1,6 +1,8 @@
 //! The operator's calls, with domain types.
 
 use crate::address::{Address, MESSAGE_BYTES_MAX};
+use crate::calls::{Calls, calls};
+use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::session::{ExecInput, ExecOutput, LogQuery, Logs};
 use crate::state::ClusterState;
@@ -15,18 +17,24 @@ use orlop_proto::operator::v1 as pb;
 use orlop_proto::watch::v1::watch_service_client::WatchServiceClient;
 use orlop_proto::{InvalidWire, Within};
 use pb::operator_service_client::OperatorServiceClient;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tonic::transport::Channel;
-use tonic::{Response, Status};
+use tonic::{Request, Response, Status};
 
 /// The most bytes of an archive in one message.
 const CHUNK_BYTES: usize = 1 << 20;
 
+/// Metadata that names a change, so that asking for it again does not do it again: a UUID.
+const REQUEST_ID: &str = "orlop-request-id";
+/// How long a change is asked for again while members go away.
+const RETRY_WRITES_FOR: Duration = Duration::from_secs(10);
+const RETRY_WRITES_EVERY: Duration = Duration::from_millis(100);
+
 /// A connection to a control plane for an operator. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct OperatorClient {
-    operator: OperatorServiceClient<Channel>,
-    watch: WatchServiceClient<Channel>,
+    operator: OperatorServiceClient<Calls>,
+    watch: WatchServiceClient<Calls>,
     address: Address,
 }
 
@@ -91,16 +99,17 @@ impl TryFrom<orlop_proto::node::v1::ImageInfo> for Image {
 impl OperatorClient {
     /// A client of the control plane at an address. It dials when first used.
     pub fn new(address: Address) -> Result<Self, Error> {
-        Ok(Self::with_channel(address.channel()?, address))
+        Self::with_credentials(address, &Credentials::None)
     }
 
-    /// A client over a channel that exists; the address is for messages.
-    pub fn with_channel(channel: Channel, address: Address) -> Self {
-        let operator = OperatorServiceClient::new(channel.clone())
+    /// A client that proves who it is.
+    pub fn with_credentials(address: Address, credentials: &Credentials) -> Result<Self, Error> {
+        let calls = calls(&address, credentials)?;
+        let operator = OperatorServiceClient::new(calls.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let watch = WatchServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        Self { operator, watch, address }
+        let watch = WatchServiceClient::new(calls).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        Ok(Self { operator, watch, address })
     }
 
     /// The address that is dialled.
@@ -112,6 +121,33 @@ impl OperatorClient {
         answer.map(Response::into_inner).map_err(|status| Error::from_status(&status, &self.address))
     }
 
+    /// Asks for a change. Where there are several members it is asked for again when one of them went away meanwhile,
+    /// for a while and under the same id: what was done already is answered, not done twice.
+    async fn write<Q: Clone, A>(
+        &self,
+        request: &Q,
+        ask: impl AsyncFn(Request<Q>) -> Result<Response<A>, Status>,
+    ) -> Result<A, Error> {
+        let id = uuid::Uuid::new_v4().to_string();
+        let until = tokio::time::Instant::now() + RETRY_WRITES_FOR;
+        loop {
+            let mut call = Request::new(request.clone());
+            if let Ok(id) = id.parse() {
+                call.metadata_mut().insert(REQUEST_ID, id);
+            }
+            match self.answer(ask(call).await) {
+                Err(error) if self.may_come_back(&error) && tokio::time::Instant::now() < until => {
+                    tokio::time::sleep(RETRY_WRITES_EVERY).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    fn may_come_back(&self, error: &Error) -> bool {
+        matches!(self.address, Address::Members(_) | Address::Joined(_)) && error.is_transient()
+    }
+
     /// Makes a deployment what the spec says. With `expected`, only if its generation is that one (0: only if it does
     /// not exist); else [`Error::Conflict`].
     pub async fn deploy(&self, deployment: &Deployment, expected: Option<Generation>) -> Result<Deployed, Error> {
@@ -119,7 +155,7 @@ impl OperatorClient {
             deployment: Some(deployment.into()),
             expected_generation: expected.map(|generation| generation.0),
         };
-        let answer = self.answer(self.operator.clone().deploy(request).await)?;
+        let answer = self.write(&request, async |call| self.operator.clone().deploy(call).await).await?;
         Ok(Deployed {
             generation: Generation(answer.generation),
             revision: Revision(answer.revision),
@@ -141,7 +177,7 @@ impl OperatorClient {
     /// Sets how many replicas a service has.
     pub async fn scale(&self, service: &ServiceRef, replicas: u32) -> Result<Scaled, Error> {
         let request = pb::ScaleRequest { service: Some(service.into()), replicas };
-        let answer = self.answer(self.operator.clone().scale(request).await)?;
+        let answer = self.write(&request, async |call| self.operator.clone().scale(call).await).await?;
         Ok(Scaled { revision: Revision(answer.revision), previous: answer.previous })
     }
 
@@ -157,7 +193,7 @@ impl OperatorClient {
             service: service.map(ToString::to_string).unwrap_or_default(),
             force,
         };
-        let answer = self.answer(self.operator.clone().stop(request).await)?;
+        let answer = self.write(&request, async |call| self.operator.clone().stop(call).await).await?;
         Ok(Revision(answer.revision))
     }
 

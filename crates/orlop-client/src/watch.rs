@@ -1,6 +1,7 @@
 //! Following a view: typed changes, and a connection that is made again when it breaks.
 
 use crate::address::Address;
+use crate::calls::Calls;
 use crate::error::Error;
 use orlop_model::view::{Object, View};
 use orlop_model::{ClusterId, Revision};
@@ -10,7 +11,6 @@ use pb::watch_service_client::WatchServiceClient;
 use std::time::Duration;
 use tokio::time::Instant;
 use tonic::Streaming;
-use tonic::transport::Channel;
 
 /// How long a broken connection is tried again before the watch gives up.
 pub const RETRY_FOR: Duration = Duration::from_secs(30);
@@ -48,7 +48,7 @@ impl TryFrom<pb::WatchResponse> for Changes {
 /// [`RETRY_FOR`] without one.
 #[derive(Debug)]
 pub struct Watch {
-    client: WatchServiceClient<Channel>,
+    client: WatchServiceClient<Calls>,
     address: Address,
     view: View,
     seen: Option<(ClusterId, Revision)>,
@@ -60,7 +60,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(client: WatchServiceClient<Channel>, address: Address, view: View) -> Self {
+    pub(crate) fn new(client: WatchServiceClient<Calls>, address: Address, view: View) -> Self {
         Self { client, address, view, seen: None, stream: None, parts: Vec::new(), broken_since: None }
     }
 

@@ -197,7 +197,7 @@ impl Drop for Presence {
             }
             seats.taken.remove(&self.node);
         }
-        if !self.control.stop.is_cancelled() {
+        if self.control.leading.leads() {
             self.control.expect(self.node);
         }
     }

@@ -1,7 +1,10 @@
 //! What a control plane is told when it starts.
 
+use orlop_client::HostPort;
+use orlop_model::NodeName;
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -19,6 +22,16 @@ pub struct Config {
     pub silent_after: Duration,
     /// How long an agent may take to open a session that it was asked for.
     pub session_timeout: Duration,
+    /// Makes a cluster when the data directory has none. Else a start without one is refused.
+    pub make_cluster: bool,
+    /// Where the other members and the nodes reach this member, as `HOST:PORT`. None: nobody does.
+    pub advertise: Option<HostPort>,
+    /// What this member is called, when it makes a cluster. None: like the machine.
+    pub name: Option<NodeName>,
+    /// How many calls a second an operator may make; other callers have multiples of it.
+    pub calls_per_second: NonZeroU32,
+    /// How many connections may be open at once.
+    pub connections_max: usize,
     /// How many changes are remembered for watchers that come back; one that missed more gets a snapshot.
     pub ring_entities: usize,
     /// How many watches may be open at once.
@@ -38,6 +51,11 @@ impl Config {
             cluster_range: ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 77, 0, 0), 16),
             silent_after: Duration::from_secs(5),
             session_timeout: Duration::from_secs(10),
+            make_cluster: true,
+            advertise: None,
+            name: None,
+            calls_per_second: NonZeroU32::new(100).unwrap_or(NonZeroU32::MIN),
+            connections_max: 10_000,
             ring_entities: 16_384,
             watchers_max: 10_000,
             sessions_max: 1_000,
@@ -46,18 +64,23 @@ impl Config {
     }
 }
 
-/// Where to listen. Only this machine can reach it: calls carry no identity yet.
+/// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Listen {
     /// A unix socket: `unix:/run/orlop/control.sock`.
     Unix(PathBuf),
-    /// A loopback address: `http://127.0.0.1:7700`. Port 0 is any free one.
+    /// A loopback address: `http://127.0.0.1:7700`. Anybody on this machine reaches it, so calls need a token. Port 0 is any
+    /// free one.
     Loopback(SocketAddr),
+    /// An address of this machine, over TLS: `https://0.0.0.0:7700`. Port 0 is any free one.
+    Tls(SocketAddr),
 }
 
 /// An address that is not listened on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("will not listen on {found:?}: {problem}; give unix:/path/of/socket or http://127.0.0.1:PORT")]
+#[error(
+    "will not listen on {found:?}: {problem}; give https://ADDRESS:PORT, unix:/path/of/socket or http://127.0.0.1:PORT"
+)]
 pub struct InvalidListen {
     /// What was given.
     pub found: String,
@@ -79,6 +102,11 @@ impl FromStr for Listen {
                 _ => Err(invalid("the path is longer than the 107 bytes that a unix socket can have")),
             };
         }
+        if let Some(authority) = text.strip_prefix("https://") {
+            let authority = authority.strip_suffix('/').unwrap_or(authority);
+            let socket = authority.parse().map_err(|_| invalid("it is no IP address with a port"))?;
+            return Ok(Listen::Tls(socket));
+        }
         let authority = text.strip_prefix("http://").unwrap_or(text);
         let authority = authority.strip_suffix('/').unwrap_or(authority);
         let socket = match authority.strip_prefix("localhost:") {
@@ -87,9 +115,9 @@ impl FromStr for Listen {
         };
         match socket {
             None => Err(invalid("it is neither a unix socket nor a loopback address with a port")),
-            Some(socket) if !socket.ip().is_loopback() => Err(invalid(
-                "calls carry no identity yet, so anybody who reaches that address could run anything on every node",
-            )),
+            Some(socket) if !socket.ip().is_loopback() => {
+                Err(invalid("without TLS only loopback addresses are served"))
+            }
             Some(socket) => Ok(Listen::Loopback(socket)),
         }
     }
@@ -100,6 +128,7 @@ impl fmt::Display for Listen {
         match self {
             Listen::Unix(path) => write!(f, "unix:{}", path.display()),
             Listen::Loopback(socket) => write!(f, "http://{socket}"),
+            Listen::Tls(socket) => write!(f, "https://{socket}"),
         }
     }
 }
@@ -109,21 +138,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_this_machine_is_listened_to() {
+    fn without_tls_only_this_machine_is_listened_to() {
         for (text, printed) in [
             ("unix:/run/orlop/control.sock", "unix:/run/orlop/control.sock"),
             ("http://127.0.0.1:7700", "http://127.0.0.1:7700"),
             ("127.0.0.1:0", "http://127.0.0.1:0"),
             ("localhost:7700", "http://127.0.0.1:7700"),
             ("http://[::1]:7700/", "http://[::1]:7700"),
+            ("https://0.0.0.0:7700", "https://0.0.0.0:7700"),
         ] {
             assert_eq!(text.parse::<Listen>().map(|l| l.to_string()), Ok(printed.to_owned()), "{text}");
         }
         for (text, reason) in [
-            ("0.0.0.0:7700", "no identity"),
-            ("http://[::]:7700", "no identity"),
-            ("192.0.2.1:7700", "no identity"),
+            ("0.0.0.0:7700", "without TLS"),
+            ("http://[::]:7700", "without TLS"),
+            ("192.0.2.1:7700", "without TLS"),
             ("example.org:7700", "neither"),
+            ("https://example.org:7700", "no IP address"),
             ("7700", "neither"),
             ("unix:", "empty"),
             ("", "neither"),

@@ -2,19 +2,25 @@
 
 use crate::attendance::Attendance;
 use crate::config::Config;
+use crate::home::Home;
+use crate::leading::Leading;
 use crate::lease::Renewals;
 use crate::machine::Machine;
+use crate::peers::Peers;
 use crate::sessions::Sessions;
 use crate::status;
+use crate::trust::Trust;
 use orlop_consensus::Consensus;
-use orlop_model::{ClusterId, ReplicaId, Revision, SessionId, Timestamp};
+use orlop_identity::Caller;
+use orlop_model::trust::Role;
+use orlop_model::{ClusterId, DeploymentName, ReplicaId, Revision, SessionId, Timestamp};
 use orlop_state::{Answer, Command, Kind, stored};
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::Status;
+use tonic::{Request, Status};
 
 /// A handle of the control plane; cheap to clone.
 #[derive(Clone)]
@@ -27,17 +33,63 @@ pub(crate) struct Control {
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
     pub(crate) config: Arc<Config>,
-    consensus: Consensus,
+    pub(crate) leading: Arc<Leading>,
+    pub(crate) trust: Arc<Trust>,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) home: Arc<Home>,
+    pub(crate) consensus: Consensus,
+}
+
+/// What a handler knows of the call that it answers, beside the request.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    /// Who asks.
+    pub(crate) caller: Caller,
+    /// Names the change, so that asking again does not make it again.
+    pub(crate) request: Option<u128>,
+}
+
+/// The metadata that names a change: a UUID.
+const REQUEST_ID: &str = "orlop-request-id";
+
+impl Call {
+    /// Of a request that the front has let in; what came another way is nobody's.
+    pub(crate) fn of<T>(request: &Request<T>) -> Result<Self, Status> {
+        let caller = request.extensions().get::<Caller>().cloned().unwrap_or(Caller::Anonymous);
+        let invalid = |_| Status::invalid_argument(format!("the metadata {REQUEST_ID} is no UUID"));
+        let id = match request.metadata().get(REQUEST_ID) {
+            None => None,
+            Some(text) => {
+                let text = text.to_str().map_err(|_| Status::invalid_argument(format!("{REQUEST_ID} is no text")))?;
+                Some(uuid::Uuid::parse_str(text).map_err(invalid)?.as_u128())
+            }
+        };
+        Ok(Self { caller, request: id })
+    }
+
+    /// Refuses an operator who is not responsible for a deployment.
+    pub(crate) fn for_deployment(&self, needed: Role, deployment: Option<&DeploymentName>) -> Result<(), Status> {
+        if self.caller.may(needed, deployment) {
+            return Ok(());
+        }
+        let caller = self.caller.text();
+        let about = deployment.map_or_else(|| "all deployments".to_owned(), ToString::to_string);
+        Err(Status::permission_denied(format!("{caller} may not do that to {about}; ask an admin")))
+    }
+}
+
+/// What a control plane is put together from.
+pub(crate) struct Parts {
+    pub(crate) consensus: Consensus,
+    pub(crate) machine: Arc<Machine>,
+    pub(crate) trust: Arc<Trust>,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) home: Home,
 }
 
 impl Control {
-    pub(crate) fn new(
-        consensus: Consensus,
-        machine: Arc<Machine>,
-        config: Config,
-        tasks: TaskTracker,
-        stop: CancellationToken,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts, config: Config, tasks: TaskTracker, stop: CancellationToken) -> Self {
+        let Parts { consensus, machine, trust, peers, home } = parts;
         Self {
             machine,
             attendance: Arc::default(),
@@ -45,15 +97,29 @@ impl Control {
             renewals: Arc::default(),
             watchers: Arc::new(Semaphore::new(config.watchers_max)),
             tasks,
+            leading: Arc::new(Leading::new(stop.clone())),
             stop,
             config: Arc::new(config),
+            trust,
+            peers,
+            home: Arc::new(home),
             consensus,
         }
     }
 
-    /// Submits a command and waits until it is durable and applied. A refusal becomes a status.
+    /// Submits a command of the control plane's own and waits until it is durable and applied. A refusal becomes a status.
     pub(crate) async fn submit(&self, kind: Kind) -> Result<(Revision, Answer), Status> {
-        let command = stored::encode_command(&Command { now: now(), kind });
+        self.submit_command(Command { now: now(), kind }).await
+    }
+
+    /// Submits a command that somebody asked for, whom the audit log names.
+    pub(crate) async fn submit_as(&self, call: &Call, kind: Kind) -> Result<(Revision, Answer), Status> {
+        let _ = (call.caller.text(), call.request);
+        self.submit_command(Command { now: now(), kind }).await
+    }
+
+    async fn submit_command(&self, command: Command) -> Result<(Revision, Answer), Status> {
+        let command = stored::encode_command(&command);
         let applied = self.consensus.submit(command).await.map_err(status::of_submit)?;
         match stored::decode_answer(&applied.answer) {
             Ok(Answer::Refused(refusal)) => Err(status::of_refusal(refusal)),
@@ -66,10 +132,10 @@ impl Control {
     pub(crate) fn writes_refused(&self) -> Option<String> {
         self.consensus.trouble().map(|trouble| trouble.to_string())
     }
+}
 
-    pub(crate) fn new_cluster_id(&self) -> ClusterId {
-        ClusterId::from_u128(new_id())
-    }
+pub(crate) fn new_cluster_id() -> ClusterId {
+    ClusterId::from_u128(new_id())
 }
 
 /// The time.

@@ -7,8 +7,8 @@
 //! closed its sockets, not when the lease has run out. Giving it back too early does no harm, the fence sees to that; a
 //! scheduler that only lost its connection has it again with its next renewal, unless another was faster.
 
-use crate::connection::Connection;
 use crate::control::{Control, now};
+use crate::front::Connection;
 use crate::status;
 use orlop_model::{Millis, Timestamp};
 use orlop_state::command::AcquireLease;

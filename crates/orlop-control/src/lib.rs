@@ -4,35 +4,45 @@
 //! It decides nothing about placement and knows nothing of containers. It dials nobody: what it needs from a node comes
 //! on streams that the node's agent opened.
 //!
-//! - [`start`] opens the log, brings the state up to date, binds, and serves until the token is cancelled;
+//! - [`start`] opens the log, brings the state up to date, binds, and serves until the token is cancelled; `begin` is what a
+//!   member does first, `home` what lies in its data directory, `trust` what it shows and whom it believes;
+//! - `front` lets in what reaches the member from outside, `leading` is what only the leader does;
 //! - `machine` applies commands, `hub` remembers what changed lately, `service` answers the calls;
 //! - `attendance` judges which nodes are there, `sessions` joins operators and nodes, `lease` keeps renewals out of the
 //!   log.
-//!
-//! Nothing on the wire tells yet who is calling, so it listens on unix sockets and loopback addresses only.
 
 mod attendance;
+mod begin;
 mod config;
-mod connection;
 mod control;
+mod enroll;
+mod examine;
 mod exec;
+mod front;
+mod home;
 mod hub;
 mod images;
+mod leading;
 mod lease;
-mod listen;
 mod logs;
 mod machine;
+mod peers;
 mod rest;
 mod service;
 mod sessions;
 mod status;
+mod trust;
 
 pub use config::{Config, InvalidListen, Listen};
+pub use home::HomeError;
+pub use trust::TrustError;
 
-use crate::control::Control;
-use crate::listen::Listener;
-use orlop_state::command::InitCluster;
-use orlop_state::{Answer, Kind};
+use crate::control::{Control, Parts};
+use crate::front::{Front, Guard, Limits, Listener};
+use crate::home::Home;
+use crate::peers::Peers;
+use crate::trust::Trust;
+use orlop_model::MemberId;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
@@ -71,6 +81,30 @@ pub enum Error {
     /// The cluster could not be made in an empty log.
     #[error("could not make the cluster: {0}")]
     Init(String),
+    /// There is no cluster here, and none is to be made.
+    #[error(
+        "there is no cluster in {}; make one with `orlop-control-plane init`, or join one with `orlopctl join`",
+        directory.display()
+    )]
+    NoCluster {
+        /// The data directory.
+        directory: PathBuf,
+    },
+    /// TLS is to be served, and there is nothing to prove who serves.
+    #[error("there is no identity in {}, so https cannot be served; join again with `orlopctl join`", directory.display())]
+    NoIdentity {
+        /// Where it would lie.
+        directory: PathBuf,
+    },
+    /// What lies in the data directory cannot be used.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The member cannot prove who it is.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// The member's place in the cluster could not be changed.
+    #[error(transparent)]
+    Members(#[from] orlop_consensus::MembersError),
     /// A listener ended by itself.
     #[error("the server at {listen} ended")]
     Server {
@@ -112,7 +146,7 @@ impl Running {
 /// Starts a control plane: it serves when this returns, until `stop` is cancelled.
 pub async fn start(config: Config, stop: CancellationToken) -> Result<Running, Error> {
     if config.listen.is_empty() {
-        return Err(Error::Config("no address to listen on; give a unix socket or a loopback address".into()));
+        return Err(Error::Config("no address to listen on; give a unix socket or https://ADDRESS:PORT".into()));
     }
     let mut listeners = Vec::new();
     for listen in &config.listen {
@@ -123,37 +157,29 @@ pub async fn start(config: Config, stop: CancellationToken) -> Result<Running, E
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
     made.map_err(|source| Error::DataDirectory { path: directory.clone(), source })?;
     let machine = Arc::new(machine::Machine::new(config.ring_entities));
-    let options =
-        orlop_consensus::Options { command_bytes_max: COMMAND_BYTES_MAX, ..orlop_consensus::Options::new(directory) };
-    let consensus = orlop_consensus::Consensus::start(options, machine.clone(), Arc::new(Nowhere)).await?;
-    if !consensus.is_initialized()
-        && let Err(error) = consensus.init("127.0.0.1:0").await
-    {
-        consensus.shutdown().await;
-        return Err(error.into());
-    }
+    let home = Home::new(&config.data_dir);
+    let member = home.member()?.unwrap_or(MemberId::FIRST);
+    let options = orlop_consensus::Options {
+        command_bytes_max: COMMAND_BYTES_MAX,
+        member: member.0,
+        ..orlop_consensus::Options::new(directory)
+    };
+    let trust = Arc::new(Trust::new(machine.clone(), &home));
+    let peers = Arc::new(Peers::new(trust.clone()));
+    let consensus = orlop_consensus::Consensus::start(options, machine.clone(), peers.clone()).await?;
     let tasks = TaskTracker::new();
-    let control = Control::new(consensus.clone(), machine, config.clone(), tasks.clone(), stop.clone());
-    if let Err(error) = make_cluster(&control, &config).await {
-        consensus.shutdown().await;
+    let control =
+        Control::new(Parts { consensus, machine, trust, peers, home }, config.clone(), tasks.clone(), stop.clone());
+    if let Err(error) = control.begin(member, &listeners).await {
+        control.consensus.shutdown().await;
         return Err(error);
     }
-    control.watch_for_absentees();
     let listening: Vec<Listen> = listeners.iter().map(|l| l.listen().clone()).collect();
     for listen in &listening {
         tracing::info!(%listen, revision = control.machine.revision(), "listening");
     }
-    let served = tokio::spawn(serve_until(control, consensus, listeners, config, tasks, stop));
+    let served = tokio::spawn(serve_until(control, listeners, config, tasks, stop));
     Ok(Running { listening, served })
-}
-
-/// The only member dials nobody.
-struct Nowhere;
-
-impl orlop_consensus::Dial for Nowhere {
-    fn channel(&self, _member: u64, _address: &str) -> tonic::transport::Channel {
-        tonic::transport::Endpoint::from_static("http://127.0.0.1:0").connect_lazy()
-    }
 }
 
 /// Runs a control plane until `stop` is cancelled.
@@ -164,40 +190,19 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Error>
 /// The largest command in the log. A spec that is larger is refused.
 const COMMAND_BYTES_MAX: usize = 4 << 20;
 
-/// Makes the cluster in an empty log. What is configured later does not change a cluster that is made.
-async fn make_cluster(control: &Control, config: &Config) -> Result<(), Error> {
-    let (cluster, range) = control.machine.read(|state| (state.cluster(), state.range()));
-    if let (Some(cluster), Some(range)) = (cluster, range) {
-        if range != config.cluster_range {
-            tracing::warn!(%cluster, %range, configured = %config.cluster_range,
-                "the cluster keeps the address range it was made with");
-        }
-        return Ok(());
-    }
-    let init = InitCluster { cluster: control.new_cluster_id(), range: config.cluster_range };
-    match control.submit(Kind::InitCluster(init)).await {
-        Ok((_, Answer::Done)) => Ok(()),
-        Ok((_, answer)) => Err(Error::Init(format!("{answer:?}"))),
-        Err(status) => Err(Error::Init(status.message().to_owned())),
-    }
-}
-
 async fn serve_until(
     control: Control,
-    consensus: orlop_consensus::Consensus,
     listeners: Vec<Listener>,
     config: Config,
     tasks: TaskTracker,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let services = service::routes(&control);
-    let rest = rest::for_this_machine(rest::router(&control, services.clone()));
-    let routes = tonic::service::Routes::from(services.into_axum_router().merge(rest));
+    let front = Arc::new(front_of(&control, &config));
     // A listener that fails takes the others with it: half a control plane is worse than none.
     let servers = listeners.into_iter().map(|listener| {
-        let (routes, stop) = (routes.clone(), stop.clone());
+        let (front, stop) = (front.clone(), stop.clone());
         async move {
-            let served = listener.serve(routes, stop.clone()).await;
+            let served = front::serve(listener, front, stop.clone()).await;
             stop.cancel();
             served
         }
@@ -216,11 +221,24 @@ async fn serve_until(
     if tokio::time::timeout(config.stop_deadline, tasks.wait()).await.is_err() && result.is_ok() {
         result = Err(Error::Late { late: format!("{} tasks", tasks.len()) });
     }
-    consensus.shutdown().await;
+    control.consensus.shutdown().await;
     for listen in &config.listen {
         if let Listen::Unix(path) = listen {
             let _ = std::fs::remove_file(path);
         }
     }
     result
+}
+
+fn front_of(control: &Control, config: &Config) -> Front {
+    let Control { leading, consensus, peers, trust, .. } = control.clone();
+    let guard = Guard::new(service::routes(control), leading, consensus, peers);
+    Front {
+        trust,
+        connections: Arc::new(tokio::sync::Semaphore::new(config.connections_max)),
+        limits: Limits::new(config.calls_per_second),
+        json: rest::router(control, guard.clone()),
+        grpc: guard,
+        refused: front::Refused::default(),
+    }
 }

@@ -1,6 +1,7 @@
 //! What goes wrong, as gRPC statuses: the one place where they are chosen.
 
-use orlop_consensus::SubmitError;
+use orlop_consensus::{MembersError, SubmitError};
+use orlop_identity::access::Denied;
 use orlop_state::{Answer, Refusal, RefusalKind};
 use tonic::{Code, Status};
 
@@ -24,6 +25,21 @@ pub(crate) fn of_submit(error: SubmitError) -> Status {
         SubmitError::TooLarge { .. } | SubmitError::Full { .. } => Status::resource_exhausted(message),
         _ => Status::internal(message),
     }
+}
+
+/// A call that the table of callers does not allow.
+pub(crate) fn of_denial(denied: Denied) -> Status {
+    let message = denied.to_string();
+    match denied {
+        Denied::NoSuchMethod(_) => Status::unimplemented(message),
+        Denied::Unauthenticated { .. } => Status::unauthenticated(message),
+        _ => Status::permission_denied(message),
+    }
+}
+
+/// A change of the members that was not made.
+pub(crate) fn of_membership(error: MembersError) -> Status {
+    Status::failed_precondition(error.to_string())
 }
 
 /// Is it for want of room on the disk, and so may be done later?

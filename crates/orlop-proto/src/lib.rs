@@ -25,6 +25,8 @@ macro_rules! packages {
 }
 
 packages! {
+    /// The cluster itself: its members, its backups, its health.
+    admin = "orlop.admin.v1";
     /// The objects of a cluster as views carry them.
     cluster = "orlop.cluster.v1";
     /// Joining, certificates, operators, secrets and the audit log.

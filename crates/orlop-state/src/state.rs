@@ -2,8 +2,8 @@
 
 use orlop_model::spec::Service;
 use orlop_model::{
-    ClusterId, DeploymentName, DeploymentState, Event, Generation, Member, MemberId, Node, NodeId, Replica, ReplicaId, Revision,
-    ServiceRef, ServiceState, Timestamp,
+    ClusterId, DeploymentName, DeploymentState, Event, Generation, Member, MemberId, Node, NodeId, Replica, ReplicaId,
+    Revision, ServiceRef, ServiceState, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;

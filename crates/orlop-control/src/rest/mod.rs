@@ -11,7 +11,6 @@
 
 mod accept;
 mod input;
-mod local;
 mod openapi;
 mod operation;
 mod operations;
@@ -27,5 +26,5 @@ mod types;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use local::for_this_machine;
+pub(crate) use problem::of_status;
 pub(crate) use serve::router;

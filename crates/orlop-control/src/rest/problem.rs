@@ -195,6 +195,11 @@ impl Problem {
     }
 }
 
+/// A status of gRPC as an answer of HTTP.
+pub(crate) fn of_status(status: &tonic::Status) -> Response {
+    Problem::of_status(status, false).into_response()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,12 +1,14 @@
 //! The calls, one file for each service of `proto/`: each reads its request into domain types, asks the rest of the
 //! crate, and writes the answer.
 
+mod admin;
 mod node;
 mod operator;
 mod scheduler;
 mod watch;
 
 use crate::control::Control;
+use orlop_proto::admin::v1::admin_service_server::AdminServiceServer;
 use orlop_proto::node::v1::node_service_server::NodeServiceServer;
 use orlop_proto::operator::v1::operator_service_server::OperatorServiceServer;
 use orlop_proto::scheduler::v1::scheduler_service_server::SchedulerServiceServer;
@@ -34,6 +36,8 @@ pub(crate) fn routes(control: &Control) -> Routes {
     }
     let mut routes = Routes::builder();
     routes
+        .add_service(limited!(AdminServiceServer, admin::Service(control.clone())))
+        .add_service(control.consensus.peer_service())
         .add_service(limited!(OperatorServiceServer, operator::Service(control.clone())))
         .add_service(limited!(NodeServiceServer, node::Service(control.clone())))
         .add_service(limited!(SchedulerServiceServer, scheduler::Service(control.clone())))

@@ -115,7 +115,7 @@ impl pb::node_service_server::NodeService for Service {
             let _ = &presence;
             invitation
         });
-        Ok(Response::new(Box::pin(invitations.take_until(self.0.stop.clone().cancelled_owned()))))
+        Ok(Response::new(Box::pin(invitations.take_until(self.0.leading.spell().cancelled_owned()))))
     }
 
     async fn open_session(
@@ -124,7 +124,7 @@ impl pb::node_service_server::NodeService for Service {
     ) -> Result<Response<Self::OpenSessionStream>, Status> {
         let accepting = tokio::time::timeout(FIRST_FRAME, self.0.sessions.accept(request.into_inner())).await;
         let frames = accepting.map_err(|_| Status::deadline_exceeded("the first frame did not come in time"))??;
-        Ok(Response::new(Box::pin(frames.take_until(self.0.stop.clone().cancelled_owned()))))
+        Ok(Response::new(Box::pin(frames.take_until(self.0.leading.spell().cancelled_owned()))))
     }
 }
 

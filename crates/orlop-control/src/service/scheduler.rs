@@ -1,7 +1,7 @@
 //! What schedulers say.
 
-use crate::connection::Connection;
 use crate::control::Control;
+use crate::front::Connection;
 use crate::service::required;
 use crate::{lease, status};
 use orlop_proto::scheduler::v1 as pb;

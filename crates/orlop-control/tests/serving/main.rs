@@ -180,17 +180,17 @@ async fn events_come_once_and_in_order() {
     world.deploy("one").await;
     world.deploy("two").await;
     let mut sequences = Vec::new();
-    while sequences.len() < 5 {
+    while sequences.len() < 6 {
         let update = events.update().await;
         for change in update.changes {
             let Some(watch::change::Object::Event(event)) = change.object else { panic!("{change:?}") };
             sequences.push(event.sequence);
         }
     }
-    // The making of the cluster, and for each deploy one of the deployment and one of the service.
-    assert_eq!(sequences, [1, 2, 3, 4, 5]);
+    // The making of the cluster and its member, and for each deploy one of the deployment and one of the service.
+    assert_eq!(sequences, [1, 2, 3, 4, 5, 6]);
     let (listed, _) = world.operator().events(&Default::default(), 2).await.expect("events");
-    assert_eq!(listed.iter().map(|e| e.sequence).collect::<Vec<_>>(), [4, 5]);
+    assert_eq!(listed.iter().map(|e| e.sequence).collect::<Vec<_>>(), [5, 6]);
 }
 
 #[tokio::test]
@@ -306,12 +306,12 @@ async fn reports_of_replicas_that_are_not_known_are_named() {
 }
 
 #[tokio::test]
-async fn only_this_machine_is_served() {
+async fn without_tls_only_this_machine_is_served() {
     let folder = tempfile::tempdir().expect("a folder");
     let everybody = orlop_control::Listen::Loopback("0.0.0.0:0".parse().expect("an address"));
     let config = orlop_control::Config::new(folder.path(), vec![everybody]);
     let error = orlop_control::start(config, Default::default()).await.expect_err("refused");
-    assert!(error.to_string().contains("identity"), "{error}");
+    assert!(error.to_string().contains("without TLS"), "{error}");
 }
 
 #[tokio::test]

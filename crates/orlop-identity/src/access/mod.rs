@@ -55,6 +55,14 @@ pub struct Rule {
     pub expired: bool,
 }
 
+impl Rule {
+    /// Does the method change nothing? Then any member may answer it, from what it knows, when the caller says that this
+    /// will do.
+    pub fn only_looks(&self) -> bool {
+        matches!(self.operator, Some((Role::Viewer, _)))
+    }
+}
+
 /// Why a call is refused before it is looked at.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
@@ -157,12 +165,13 @@ impl Caller {
 /// - A node watches its own assignments and what all nodes share.
 /// - A scheduler watches its own view.
 /// - An operator watches what people are shown, within the operator's deployments, and no assignments, which carry secrets.
-/// - The administrator of a member's machine and the members watch everything but assignments.
+/// - The members watch everything but assignments, and the administrator of a member's machine everything.
 pub fn may_watch(caller: &Caller, view: &View) -> bool {
     match (caller, view) {
         (Caller::Anonymous, _) => false,
-        (_, View::Node(node)) => caller.is_node(*node),
+        // Who administers a member's machine has the key that secrets are sealed with, too.
         (Caller::LocalAdmin, _) => true,
+        (_, View::Node(node)) => caller.is_node(*node),
         (Caller::Operator(_), View::Operator(deployment) | View::Events(deployment)) => {
             caller.may(Role::Viewer, deployment.as_ref())
         }

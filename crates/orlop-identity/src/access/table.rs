@@ -33,6 +33,23 @@ pub const TABLE: &[Rule] = &[
     people("orlop.identity.v1.IdentityService/RemoveSecret", Leader, Deployer, Cluster),
     admin("orlop.identity.v1.IdentityService/RotateSecrets"),
     admin("orlop.identity.v1.IdentityService/ListAudit"),
+    // The cluster itself.
+    Rule { member: true, ..people("orlop.admin.v1.AdminService/GetCluster", Leader, Viewer, Own) },
+    members("orlop.admin.v1.AdminService/EnrollMember"),
+    admin("orlop.admin.v1.AdminService/RemoveMember"),
+    admin("orlop.admin.v1.AdminService/TransferLeader"),
+    admin("orlop.admin.v1.AdminService/SaveSnapshot"),
+    people("orlop.admin.v1.AdminService/ExamineCluster", Leader, Viewer, Cluster),
+    Rule { member: true, ..people("orlop.admin.v1.AdminService/Examine", Any, Viewer, Cluster) },
+    // Members among themselves.
+    peers("orlop.peer.v1.PeerService/Append"),
+    peers("orlop.peer.v1.PeerService/AppendStream"),
+    peers("orlop.peer.v1.PeerService/Vote"),
+    peers("orlop.peer.v1.PeerService/OfferSnapshot"),
+    peers("orlop.peer.v1.PeerService/SendSnapshot"),
+    peers("orlop.peer.v1.PeerService/TransferLeader"),
+    peers("orlop.peer.v1.PeerService/Submit"),
+    peers("orlop.peer.v1.PeerService/ReadIndex"),
     // Nodes.
     nodes("orlop.node.v1.NodeService/Register"),
     nodes("orlop.node.v1.NodeService/Report"),
@@ -103,10 +120,21 @@ const fn admin(method: &'static str) -> Rule {
     people(method, Leader, Admin, Cluster)
 }
 
-const fn nodes(method: &'static str) -> Rule {
-    Rule { node: true, ..nobody(method, Leader) }
+const fn members(method: &'static str) -> Rule {
+    Rule { member: true, ..nobody(method, Leader) }
 }
 
+/// Members, at the very member that they call.
+const fn peers(method: &'static str) -> Rule {
+    Rule { served: Any, ..members(method) }
+}
+
+/// Nodes, each for itself; and whoever may open the socket of a member's machine, as an agent without an identity does.
+const fn nodes(method: &'static str) -> Rule {
+    Rule { node: true, local: true, ..nobody(method, Leader) }
+}
+
+/// Programs with a role; and those beside a member, over its socket.
 const fn programs(method: &'static str) -> Rule {
-    Rule { program: true, ..nobody(method, Leader) }
+    Rule { program: true, local: true, ..nobody(method, Leader) }
 }

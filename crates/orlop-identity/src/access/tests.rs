@@ -135,7 +135,7 @@ fn what_is_not_in_the_table_is_refused() {
 }
 
 #[test]
-fn a_node_sees_its_own_assignments_and_nobody_else_does() {
+fn a_node_sees_its_own_assignments_and_nobody_else_over_the_network_does() {
     let later = NOW + Millis(1);
     let own = View::Node(NodeId::from_u128(1));
     let callers = [
@@ -144,7 +144,7 @@ fn a_node_sees_its_own_assignments_and_nobody_else_does() {
         (certificate(member(), later), false),
         (certificate(scheduler(), later), false),
         (operator(Role::Admin, "*"), false),
-        (Caller::LocalAdmin, false),
+        (Caller::LocalAdmin, true),
         (Caller::Anonymous, false),
     ];
     for (caller, expected) in callers {

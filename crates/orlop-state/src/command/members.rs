@@ -71,7 +71,8 @@ impl MoveMember {
         if member.address == self.address {
             return Ok(Answer::Done);
         }
-        let message = format!("member {} is reached at {} now, no more at {}", member.name, self.address, member.address);
+        let message =
+            format!("member {} is reached at {} now, no more at {}", member.name, self.address, member.address);
         member.address = self.address;
         change.changed.insert(Entity::Member(self.id));
         change.tell(Level::Info, Subject::default(), "member_moved", message);

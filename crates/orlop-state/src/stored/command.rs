@@ -58,9 +58,7 @@ impl From<&Command> for pb::Command {
                 name: c.name.to_string(),
                 address: c.address.clone(),
             })),
-            Kind::MoveMember(c) => {
-                Some(Wire::MoveMember(pb::MoveMember { id: c.id.0, address: c.address.clone() }))
-            }
+            Kind::MoveMember(c) => Some(Wire::MoveMember(pb::MoveMember { id: c.id.0, address: c.address.clone() })),
             Kind::RemoveMember(c) => Some(Wire::RemoveMember(pb::RemoveMember { id: c.id.0 })),
             Kind::Unreadable(_) => None,
         };

@@ -3,7 +3,9 @@
 use super::{list, parsed, required};
 use crate::state::{Cluster, DeploymentRecord, InvalidState, ServiceRecord, State};
 use orlop_model::spec::Service;
-use orlop_model::{DeploymentName, Event, Generation, Member, MemberId, Node, Replica, Revision, ServiceState, Timestamp};
+use orlop_model::{
+    DeploymentName, Event, Generation, Member, MemberId, Node, Replica, Revision, ServiceState, Timestamp,
+};
 use orlop_proto::store::v1 as pb;
 use orlop_proto::{InvalidWire, Within};
 use std::collections::{BTreeMap, BTreeSet};

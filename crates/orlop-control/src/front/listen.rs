@@ -1,18 +1,12 @@
-//! Binding addresses of this machine, and serving calls on them.
+//! Binding the addresses that are served.
 
 use crate::Error;
 use crate::config::Listen;
-use crate::connection::Tracked;
-use futures::StreamExt;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
-use tokio::net::{TcpListener, UnixListener};
-use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
-use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
-use tonic::transport::Server;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 /// Something that is bound.
 pub(crate) struct Listener {
@@ -23,6 +17,13 @@ pub(crate) struct Listener {
 enum Socket {
     Unix(UnixListener),
     Tcp(TcpListener),
+}
+
+/// A connection that was accepted, before anything is read from it.
+pub(crate) enum Accepted {
+    Unix(UnixStream),
+    Plain(TcpStream, SocketAddr),
+    Tls(TcpStream, SocketAddr),
 }
 
 impl Listener {
@@ -37,16 +38,18 @@ impl Listener {
                 })?;
                 Ok(Self { listen: listen.clone(), socket: Socket::Unix(socket) })
             }
-            Listen::Loopback(address) => {
+            Listen::Loopback(address) | Listen::Tls(address) => {
+                let tls = matches!(listen, Listen::Tls(_));
                 // Listen's own reading refuses others too; this is for addresses that were put together in code.
-                if !address.ip().is_loopback() {
+                if !tls && !address.ip().is_loopback() {
                     let refused = io::Error::from(io::ErrorKind::PermissionDenied);
-                    return Err(failed("calls carry no identity yet, so only loopback addresses are served", refused));
+                    return Err(failed("only loopback addresses are served without TLS; use https://", refused));
                 }
                 let bound = TcpListener::bind(address).await;
                 let socket = bound.map_err(|source| failed("is something else listening there?", source))?;
                 let address = socket.local_addr().map_err(|source| failed("the address is not known", source))?;
-                Ok(Self { listen: Listen::Loopback(address), socket: Socket::Tcp(socket) })
+                let listen = if tls { Listen::Tls(address) } else { Listen::Loopback(address) };
+                Ok(Self { listen, socket: Socket::Tcp(socket) })
             }
         }
     }
@@ -55,27 +58,19 @@ impl Listener {
         &self.listen
     }
 
-    /// Serves until `stop` is cancelled and the calls have ended.
-    pub(crate) async fn serve(self, routes: Routes, stop: CancellationToken) -> Result<(), Error> {
-        let mut server = Server::builder()
-            .accept_http1(true)
-            .http2_keepalive_interval(Some(Duration::from_secs(20)))
-            .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(4 << 20)
-            .max_concurrent_streams(1_000)
-            .tcp_nodelay(true);
-        let served = match self.socket {
-            Socket::Unix(socket) => {
-                let incoming = UnixListenerStream::new(socket).map(|stream| stream.map(Tracked::new));
-                server.add_routes(routes).serve_with_incoming_shutdown(incoming, stop.cancelled()).await
-            }
+    /// The next connection. Cancel-safe.
+    pub(crate) async fn accept(&self) -> io::Result<Accepted> {
+        match &self.socket {
+            Socket::Unix(socket) => Ok(Accepted::Unix(socket.accept().await?.0)),
             Socket::Tcp(socket) => {
-                let incoming = TcpListenerStream::new(socket).map(|stream| stream.map(Tracked::new));
-                server.add_routes(routes).serve_with_incoming_shutdown(incoming, stop.cancelled()).await
+                let (stream, from) = socket.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok(match self.listen {
+                    Listen::Tls(_) => Accepted::Tls(stream, from),
+                    _ => Accepted::Plain(stream, from),
+                })
             }
-        };
-        served.map_err(|source| Error::Server { listen: self.listen, source })
+        }
     }
 }
 
@@ -89,7 +84,7 @@ async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
             return Err(io::Error::other("something that is no socket is there"));
         }
         Ok(_) => {
-            if tokio::net::UnixStream::connect(path).await.is_ok() {
+            if UnixStream::connect(path).await.is_ok() {
                 return Err(io::ErrorKind::AddrInUse.into());
             }
             std::fs::remove_file(path)?;

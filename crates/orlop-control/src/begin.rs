@@ -1,0 +1,95 @@
+//! What a member does first: it makes a cluster, goes on in the one it is in, or asks to be let in.
+
+use crate::Error;
+use crate::config::Listen;
+use crate::control::{Control, new_cluster_id};
+use crate::enroll::enroll;
+use crate::front::Listener;
+use orlop_client::HostPort;
+use orlop_model::{MemberId, NodeName};
+use orlop_state::command::{AddMember, InitCluster, MoveMember};
+use orlop_state::{Answer, Kind};
+
+impl Control {
+    /// Brings the member to where it can serve, and starts its tasks.
+    pub(crate) async fn begin(&self, member: MemberId, listeners: &[Listener]) -> Result<(), Error> {
+        let advertise = self.config.advertise.as_ref();
+        if !self.consensus.is_initialized() {
+            match (member, self.config.make_cluster) {
+                (MemberId::FIRST, true) => self.consensus.init(&address(advertise)).await?,
+                (MemberId::FIRST, false) => return Err(Error::NoCluster { directory: self.config.data_dir.clone() }),
+                // It has joined and not run yet.
+                _ => {}
+            }
+        }
+        let alone = self.consensus.members().iter().all(|known| known.id == member.0);
+        if alone && self.consensus.status().leader == Some(member.0) {
+            self.make_cluster().await?;
+            self.move_alone(member, &address(advertise)).await?;
+        }
+        self.trust.load()?;
+        if listeners.iter().any(|listener| matches!(listener.listen(), Listen::Tls(_)))
+            && self.trust.acceptor().is_none()
+        {
+            return Err(Error::NoIdentity { directory: self.home.identity().path().to_owned() });
+        }
+        // Before anything is served: who comes at once finds a leader that knows that it leads.
+        self.note_leader(self.consensus.leadership().borrow().leader);
+        self.tasks.spawn(self.clone().follow_leadership());
+        if let Some(advertise) = advertise {
+            let members = self.home.identity().members().unwrap_or_default();
+            let (consensus, peers) = (self.consensus.clone(), self.peers.clone());
+            self.tasks.spawn(enroll(consensus, peers, members, advertise.clone(), self.stop.clone()));
+        }
+        Ok(())
+    }
+
+    /// Makes the cluster in an empty log. What is configured later does not change a cluster that is made.
+    async fn make_cluster(&self) -> Result<(), Error> {
+        let (cluster, range) = self.machine.read(|state| (state.cluster(), state.range()));
+        if let (Some(cluster), Some(range)) = (cluster, range) {
+            if range != self.config.cluster_range {
+                tracing::warn!(%cluster, %range, configured = %self.config.cluster_range,
+                    "the cluster keeps the address range it was made with");
+            }
+            return Ok(());
+        }
+        let cluster = new_cluster_id();
+        let advertise = self.config.advertise.as_ref();
+        let made = self.home.make(cluster, advertise)?;
+        let _ = made;
+        let init = InitCluster { cluster, range: self.config.cluster_range };
+        self.done(Kind::InitCluster(init)).await?;
+        let name = self.config.name.clone().unwrap_or_else(own_name);
+        self.done(Kind::AddMember(AddMember { id: Some(MemberId::FIRST), name, address: address(advertise) })).await
+    }
+
+    /// A member that is alone is where it says it is.
+    async fn move_alone(&self, member: MemberId, address: &str) -> Result<(), Error> {
+        let known = self.machine.read(|state| state.member(member).map(|known| known.address.clone()));
+        if known.is_some_and(|known| known != address) {
+            self.consensus.change_address(member.0, address).await?;
+            self.done(Kind::MoveMember(MoveMember { id: member, address: address.to_owned() })).await?;
+        }
+        Ok(())
+    }
+
+    async fn done(&self, kind: Kind) -> Result<(), Error> {
+        match self.submit(kind).await {
+            Ok((_, Answer::Done | Answer::MemberAdded { .. })) => Ok(()),
+            Ok((_, answer)) => Err(Error::Init(format!("{answer:?}"))),
+            Err(status) => Err(Error::Init(status.message().to_owned())),
+        }
+    }
+}
+
+/// A member that nobody reaches has an address all the same: none.
+fn address(advertise: Option<&HostPort>) -> String {
+    advertise.map_or_else(|| "nowhere".to_owned(), ToString::to_string)
+}
+
+fn own_name() -> NodeName {
+    let host = nix::unistd::gethostname().unwrap_or_default();
+    #[expect(clippy::expect_used, reason = "the text is a constant and a valid name")]
+    NodeName::of_host(&host.to_string_lossy()).unwrap_or_else(|_| "control-plane".parse().expect("a name"))
+}

@@ -1,0 +1,56 @@
+//! Connections that can be told apart, and whose end is heard of: the end of a process shows there first.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use orlop_identity::PeerCertificate;
+
+static OPENED: AtomicU64 = AtomicU64::new(0);
+
+/// A connection, as every call on it knows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection {
+    /// No other connection of this process has the same.
+    pub(crate) number: u64,
+    /// What the transport itself says about the other side.
+    pub(crate) peer: Peer,
+    /// Cancelled when the connection has ended.
+    pub(crate) ended: CancellationToken,
+}
+
+/// What the transport says about the other side of a connection.
+#[derive(Debug, Clone)]
+pub(crate) enum Peer {
+    /// It may write to a unix socket that only this machine's administrators may write to.
+    Socket,
+    /// It reached a loopback address without TLS: anybody on this machine.
+    Loopback(SocketAddr),
+    /// It came over TLS, with a certificate of this cluster or with none.
+    Tls(SocketAddr, Option<PeerCertificate>),
+}
+
+impl Peer {
+    /// Whom to hold a limit against when nobody proved who they are.
+    pub(crate) fn place(&self) -> String {
+        match self {
+            Peer::Socket => "socket".into(),
+            Peer::Loopback(address) | Peer::Tls(address, _) => address.ip().to_string(),
+        }
+    }
+}
+
+/// Held as long as a connection is open.
+pub(crate) struct Open {
+    pub(crate) connection: Connection,
+    _ends: DropGuard,
+}
+
+impl Open {
+    pub(crate) fn new(peer: Peer) -> Self {
+        let ended = CancellationToken::new();
+        let _ends = ended.clone().drop_guard();
+        let number = OPENED.fetch_add(1, Ordering::Relaxed);
+        Self { connection: Connection { number, peer, ended }, _ends }
+    }
+}

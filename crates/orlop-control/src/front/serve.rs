@@ -1,0 +1,123 @@
+//! Accepting connections and serving HTTP on them, gRPC and JSON alike, until the stop is asked for.
+//!
+//! Everything has a bound: how many connections are open, how long a handshake and a request's head may take, how many
+//! calls share a connection. What is over a bound is turned away, and said in the log now and then.
+
+use super::Front;
+use super::connection::{Open, Peer};
+use super::listen::{Accepted, Listener};
+use crate::Error;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long the head of an HTTP/1 request may take.
+const HEAD: Duration = Duration::from_secs(10);
+/// How many calls may be open on one connection.
+const CALLS_MAX: u32 = 1_000;
+/// How long accepting pauses when the process has no more files.
+const OUT_OF_FILES: Duration = Duration::from_millis(100);
+
+/// Serves until `stop` is cancelled and the calls have ended.
+pub(crate) async fn serve(listener: Listener, front: Arc<Front>, stop: CancellationToken) -> Result<(), Error> {
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        match accepted {
+            Ok(accepted) => match front.connections.clone().try_acquire_owned() {
+                Ok(room) => {
+                    connections.spawn(connection(front.clone(), accepted, room, stop.clone()));
+                }
+                Err(_) => front.refused.note(|refused| {
+                    tracing::warn!(refused, "connections were refused: too many are open");
+                }),
+            },
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(listen = %listener.listen(), %error, "a connection could not be accepted");
+                tokio::time::sleep(OUT_OF_FILES).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+    Ok(())
+}
+
+/// Did only the connection fail that was being accepted?
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+async fn connection(front: Arc<Front>, accepted: Accepted, _room: OwnedSemaphorePermit, stop: CancellationToken) {
+    match accepted {
+        Accepted::Unix(stream) => http(front, stream, Peer::Socket, stop).await,
+        Accepted::Plain(stream, from) => http(front, stream, Peer::Loopback(from), stop).await,
+        Accepted::Tls(stream, from) => {
+            let Some(acceptor) = front.trust.acceptor() else { return };
+            let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream));
+            let shaken = tokio::select! {
+                shaken = handshake => shaken,
+                () = stop.cancelled() => return,
+            };
+            match shaken {
+                Ok(Ok(stream)) => {
+                    let certificate = front.trust.certificate_of(&stream);
+                    http(front, stream, Peer::Tls(from, certificate), stop).await;
+                }
+                Ok(Err(error)) => tracing::debug!(%from, %error, "a TLS handshake failed"),
+                Err(_) => tracing::debug!(%from, "a TLS handshake took too long"),
+            }
+        }
+    }
+}
+
+async fn http<S>(front: Arc<Front>, stream: S, peer: Peer, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(Duration::from_secs(20)))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .max_concurrent_streams(CALLS_MAX);
+    let open = Open::new(peer);
+    let connection = open.connection.clone();
+    let leave = CancellationToken::new();
+    let service = hyper::service::service_fn({
+        let leave = leave.clone();
+        move |request| front.clone().answer(connection.clone(), leave.clone(), request)
+    });
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    tokio::select! {
+        served = serving.as_mut() => {
+            if let Err(error) = served {
+                tracing::debug!(error, "a connection ended");
+            }
+            return;
+        }
+        () = stop.cancelled() => {}
+        () = leave.cancelled() => {}
+    }
+    serving.as_mut().graceful_shutdown();
+    serving.await.ok();
+}

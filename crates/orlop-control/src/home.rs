@@ -1,0 +1,153 @@
+//! What lies in a member's data directory beside the log, and how a cluster is made there.
+//!
+//! ```text
+//! raft/        the log and the snapshots
+//! identity/    the member's certificate and key
+//! cluster.key  what unseals what the state keeps sealed
+//! ```
+//!
+//! Nothing of it has a default: every key is made from the system's randomness.
+
+use crate::control::now;
+use orlop_client::{HostPort, IdentityDirectory, IdentityError};
+use orlop_identity::authority::{Addresses, Authority, AuthorityError, LEAF_LIFETIME, PrivateKey};
+use orlop_identity::seal::KeyFileError;
+use orlop_identity::{ClusterKey, Identity};
+use orlop_model::{ClusterId, MemberId};
+use ring::rand::SystemRandom;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// A member's data directory.
+#[derive(Debug, Clone)]
+pub(crate) struct Home {
+    key: PathBuf,
+    identity: IdentityDirectory,
+}
+
+/// Why a member's home cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HomeError {
+    /// The identity cannot be read or written.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The cluster's key cannot be read or written.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// There is no authority, or it issues nothing.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The identity is that of something else.
+    #[error("{} holds the identity {found}, which is no member's; give the control plane a directory of its own", path.display())]
+    NoMember {
+        /// Where.
+        path: PathBuf,
+        /// Whose it is.
+        found: Identity,
+    },
+    /// The system gave no randomness.
+    #[error("the system gives no randomness, so no key can be made")]
+    NoRandomness,
+}
+
+/// What a cluster is made with.
+pub(crate) struct Made {
+    pub(crate) authority: Authority,
+    pub(crate) key: ClusterKey,
+}
+
+impl Home {
+    pub(crate) fn new(data_dir: &Path) -> Self {
+        Self { key: data_dir.join("cluster.key"), identity: IdentityDirectory::new(data_dir.join("identity")) }
+    }
+
+    pub(crate) fn identity(&self) -> &IdentityDirectory {
+        &self.identity
+    }
+
+    /// Which member lives here, if one does.
+    pub(crate) fn member(&self) -> Result<Option<MemberId>, HomeError> {
+        if !self.identity.is_made() {
+            return Ok(None);
+        }
+        match self.identity.read()?.certificate.identity {
+            Identity::Member { member, .. } => Ok(Some(member)),
+            found => Err(HomeError::NoMember { path: self.identity.path().to_owned(), found }),
+        }
+    }
+
+    /// The cluster's key.
+    pub(crate) fn key(&self) -> Result<ClusterKey, HomeError> {
+        Ok(ClusterKey::read_file(&self.key)?)
+    }
+
+    /// Keeps the cluster's key, in place of one that is there.
+    pub(crate) fn keep_key(&self, key: &ClusterKey) -> Result<(), HomeError> {
+        match std::fs::remove_file(&self.key) {
+            Err(problem) if problem.kind() != std::io::ErrorKind::NotFound => {
+                return Err(KeyFileError::Io { path: self.key.clone(), problem }.into());
+            }
+            _ => {}
+        }
+        Ok(key.write_file(&self.key)?)
+    }
+
+    /// Makes the authority and the key of a new cluster, and keeps what its first member needs of them. What an earlier
+    /// attempt left is replaced: nobody has seen it.
+    pub(crate) fn make(&self, cluster: ClusterId, advertise: Option<&HostPort>) -> Result<Made, HomeError> {
+        let random = SystemRandom::new();
+        let authority = Authority::make(cluster, now(), &random)?;
+        let key = ClusterKey::generate(&random).map_err(|_| HomeError::NoRandomness)?;
+        self.keep_key(&key)?;
+        self.certify(&authority, Identity::Member { cluster, member: MemberId::FIRST }, advertise)?;
+        self.identity.write_members(&advertise.cloned().into_iter().collect::<Vec<_>>())?;
+        Ok(Made { authority, key })
+    }
+
+    /// Gives the member a new key and a certificate for it.
+    pub(crate) fn certify(
+        &self,
+        authority: &Authority,
+        identity: Identity,
+        advertise: Option<&HostPort>,
+    ) -> Result<(), HomeError> {
+        let own = PrivateKey::generate().map_err(AuthorityError::from)?;
+        let addresses = addresses(advertise);
+        let leaf = authority.issue(&own.public(), identity, &addresses, LEAF_LIFETIME, now(), &SystemRandom::new())?;
+        Ok(self.identity.write(authority.certificate().der(), &leaf, &own)?)
+    }
+}
+
+/// What a member's certificate is good for in the eyes of programs that look at addresses.
+pub(crate) fn addresses(advertise: Option<&HostPort>) -> Addresses {
+    let mut addresses = Addresses { ips: vec![IpAddr::from([127, 0, 0, 1])], names: vec!["localhost".into()] };
+    if let Some(host) = advertise.map(HostPort::host) {
+        match host.parse() {
+            Ok(ip) => addresses.ips.push(ip),
+            Err(_) => addresses.names.push(host.to_owned()),
+        }
+    }
+    addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_home_is_made_again_when_the_first_attempt_was_cut_short() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let home = Home::new(folder.path());
+        assert_eq!(home.member().expect("nobody"), None);
+        let advertise: HostPort = "10.0.0.1:7700".parse().expect("an address");
+        for cluster in [1, 2] {
+            let made = home.make(ClusterId::from_u128(cluster), Some(&advertise)).expect("made");
+            assert_eq!(home.member().expect("a member"), Some(MemberId::FIRST));
+            assert!(home.key().expect("a key") == made.key);
+            let kept = home.identity().read().expect("an identity");
+            assert_eq!(kept.authority.cluster(), ClusterId::from_u128(cluster));
+            assert_eq!(kept.members, [advertise.clone()]);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Whether this member leads, and what it does while it does.
+//!
+//! What lives in the leader's memory (which agents are connected, sessions, renewals of the lease) belongs to one spell of
+//! leading: it ends with it, and so do the streams that stand on it. Those who held them come back through another member.
+
+use crate::control::Control;
+use orlop_consensus::Leadership;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+/// Whether this member leads now.
+pub(crate) struct Leading {
+    spell: Mutex<Option<CancellationToken>>,
+    /// Cancelled when the member stops; every spell ends with it.
+    stop: CancellationToken,
+}
+
+impl Leading {
+    pub(crate) fn new(stop: CancellationToken) -> Self {
+        Self { spell: Mutex::new(None), stop }
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.spell.lock().is_some()
+    }
+
+    /// Is cancelled when this spell of leading ends; at once when there is none.
+    pub(crate) fn spell(&self) -> CancellationToken {
+        self.spell.lock().clone().unwrap_or_else(|| {
+            let over = CancellationToken::new();
+            over.cancel();
+            over
+        })
+    }
+
+    /// Notes who leads. A new spell is returned, for its duties to be done.
+    fn note(&self, leads: bool) -> Option<CancellationToken> {
+        let mut spell = self.spell.lock();
+        match (leads, spell.take()) {
+            (true, Some(running)) => {
+                *spell = Some(running);
+                None
+            }
+            (true, None) => {
+                let begun = self.stop.child_token();
+                *spell = Some(begun.clone());
+                Some(begun)
+            }
+            (false, over) => {
+                if let Some(over) = over {
+                    over.cancel();
+                }
+                None
+            }
+        }
+    }
+}
+
+impl Control {
+    /// Notes who leads now, and takes up the duties of a leader if it is this member.
+    pub(crate) fn note_leader(&self, leader: Option<u64>) {
+        let leads = leader == Some(self.consensus.status().member);
+        if let Some(spell) = self.leading.note(leads) {
+            // Every node begins anew with its while to be heard, whatever clock the leader before had.
+            drop(spell);
+            self.watch_for_absentees();
+        }
+    }
+
+    /// Follows who leads, until the member stops.
+    pub(crate) async fn follow_leadership(self) {
+        let mut leadership = self.consensus.leadership();
+        let member = self.consensus.status().member;
+        let mut announced = None;
+        loop {
+            let Leadership { leader, term, .. } = leadership.borrow_and_update().clone();
+            if announced != Some((leader, term)) {
+                match leader {
+                    Some(leader) if leader == member => tracing::info!(term, "this member leads"),
+                    Some(leader) => tracing::info!(leader, term, "another member leads"),
+                    None => tracing::warn!(term, "no member leads; writes wait"),
+                }
+                announced = Some((leader, term));
+            }
+            self.note_leader(leader);
+            let changed = tokio::select! {
+                changed = leadership.changed() => changed.is_ok(),
+                () = self.stop.cancelled() => false,
+            };
+            if !changed {
+                self.leading.note(false);
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spell_ends_when_another_leads_and_a_new_one_is_another() {
+        let stop = CancellationToken::new();
+        let leading = Leading::new(stop.clone());
+        assert!(!leading.leads() && leading.spell().is_cancelled(), "who does not lead has no spell");
+        let first = leading.note(true).expect("a new spell");
+        assert!(leading.note(true).is_none(), "the same one goes on");
+        assert!(leading.leads() && !leading.spell().is_cancelled());
+        assert!(leading.note(false).is_none());
+        assert!(first.is_cancelled() && !leading.leads());
+        let second = leading.note(true).expect("a new spell");
+        assert!(!second.is_cancelled());
+        stop.cancel();
+        assert!(second.is_cancelled(), "it ends with the member");
+    }
+}
