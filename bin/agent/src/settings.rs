@@ -22,7 +22,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIRECTORY")]
     #[serde(skip_serializing_if = "Option::is_none")]
     data_dir: Option<PathBuf>,
-    /// The control plane: unix:/path or http://127.0.0.1:PORT [default: unix:/run/orlop/control.sock].
+    /// The control plane: auto, joined:DIRECTORY, unix:/path or http://127.0.0.1:PORT; auto is the cluster that this
+    /// machine has joined, or else unix:/run/orlop/control.sock [default: auto].
     #[arg(long, value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     control_plane: Option<String>,
@@ -79,7 +80,7 @@ impl Default for Settings {
         Self {
             data_dir: "/var/lib/orlop/agent".into(),
             run_dir: "/run/orlop/agent".into(),
-            control_plane: "unix:/run/orlop/control.sock".into(),
+            control_plane: orlop_client::ADDRESS_AUTO.into(),
             overlay_socket: "/run/orlop/overlay.sock".into(),
             name: None,
             labels: BTreeMap::new(),

@@ -83,6 +83,11 @@ pub(crate) enum Command {
     /// About images.
     #[command(subcommand)]
     Image(ImageCommand),
+    /// About the cluster itself: its members, its health, its backups.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Let this machine join a cluster, as a node, a member of the control plane, or both; needs nothing but a token.
+    Join(JoinArgs),
     /// Print a script that completes orlopctl's commands in a shell.
     Completions {
         /// Which shell.
@@ -119,6 +124,62 @@ pub(crate) enum ImageCommand {
     Prune(PruneArgs),
     /// Make an OCI archive of files, such as one static program; needs no cluster.
     Pack(PackArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Show whether the control plane takes writes, who leads, and how the members stand.
+    Status,
+    /// List the members.
+    Members,
+    /// Take a member's vote and its certificates, for good.
+    Remove {
+        /// The member's number or name.
+        member: String,
+    },
+    /// Hand leadership over.
+    TransferLeader {
+        /// The number or the name of the member that is to lead; without: the one that suits best.
+        member: Option<String>,
+    },
+    /// Look for what is wrong, or will be: clocks, disks, certificates, versions, members.
+    Doctor,
+    /// Save the state to a file, look into one, or begin a new cluster from one.
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotCommand {
+    /// Save the cluster's state to a file.
+    Save {
+        /// Where; it must not be there yet.
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JoinArgs {
+    /// A member of the control plane: https://HOST[:PORT]; several with commas.
+    pub(crate) control_plane: Address,
+    /// A token that `orlop-control-plane init` or `orlopctl token create` printed; two to join as a member and as a node.
+    #[arg(long, required = true, num_args = 1, value_name = "TOKEN", env = "ORLOP_JOIN_TOKEN", hide_env_values = true)]
+    pub(crate) token: Vec<String>,
+    /// Where the others reach this machine, for a member [default: the address that the way to the control plane begins at].
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(crate) advertise: Option<orlop_client::HostPort>,
+    /// What the member is called [default: the machine's host name].
+    #[arg(long)]
+    pub(crate) name: Option<orlop_model::NodeName>,
+    /// Where the node's identity is to lie.
+    #[arg(long, default_value = orlop_client::IDENTITY_DEFAULT, value_name = "DIR")]
+    pub(crate) identity: PathBuf,
+    /// The data directory of this machine's control plane.
+    #[arg(long, default_value = "/var/lib/orlop/control-plane", value_name = "DIR")]
+    pub(crate) control_plane_data_dir: PathBuf,
+    /// The data directory of this machine's agent, which may have an id already.
+    #[arg(long, default_value = "/var/lib/orlop/agent", value_name = "DIR")]
+    pub(crate) agent_data_dir: PathBuf,
 }
 
 #[derive(Debug, Args)]

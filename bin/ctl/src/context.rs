@@ -4,7 +4,7 @@ use crate::args::Format;
 use crate::failure::{FAILED, Failure};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use orlop_client::{Address, OperatorClient};
+use orlop_client::{Address, AdminClient, Credentials, OperatorClient};
 use orlop_model::Timestamp;
 use serde::Serialize;
 use std::io::Write;
@@ -26,6 +26,11 @@ impl Context {
     /// A client of the control plane.
     pub(crate) fn client(&self) -> Result<OperatorClient, Failure> {
         Ok(OperatorClient::new(self.address.clone())?)
+    }
+
+    /// A client of the calls about the cluster itself.
+    pub(crate) fn admin(&self) -> Result<AdminClient, Failure> {
+        Ok(AdminClient::new(self.address.clone(), &Credentials::None)?)
     }
 
     /// The time now.

@@ -1,7 +1,8 @@
 //! What `-o json` and `-o yaml` print. The names of fields are a promise (docs/orlopctl.md): fields are added, never
 //! renamed. Times are RFC 3339 in UTC; cpu is in cores, memory in bytes.
 
-use orlop_client::{ClusterState, Image, LogLine, Source};
+use crate::render::Finding;
+use orlop_client::{ClusterMembers, ClusterState, Examination, Image, LogLine, MemberState, Source, Suffrage};
 use orlop_model::lifecycle::Phase;
 use orlop_model::plan::Step;
 use orlop_model::{
@@ -66,6 +67,113 @@ impl DeploymentOut {
             generation: deployment.generation.0,
             changed_at: time(deployment.changed_at),
             stopping: deployment.stopping,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ClusterOut {
+    pub(crate) cluster: String,
+    pub(crate) leader: Option<u64>,
+    pub(crate) term: u64,
+    pub(crate) revision: u64,
+    pub(crate) answered_by: u64,
+    pub(crate) members: Vec<MemberOut>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct MemberOut {
+    pub(crate) id: u64,
+    pub(crate) name: String,
+    pub(crate) address: String,
+    pub(crate) suffrage: &'static str,
+    pub(crate) matched: Option<u64>,
+    pub(crate) silent_ms: Option<u64>,
+}
+
+impl ClusterOut {
+    pub(crate) fn of(members: &ClusterMembers) -> Self {
+        let member = |m: &MemberState| MemberOut {
+            id: m.member.id.0,
+            name: m.member.name.to_string(),
+            address: m.member.address.clone(),
+            suffrage: match m.suffrage {
+                Suffrage::Invited => "invited",
+                Suffrage::Learner => "learner",
+                Suffrage::Voter => "voter",
+            },
+            matched: m.matched,
+            silent_ms: m.silent.map(|silent| silent.0),
+        };
+        Self {
+            cluster: members.cluster.to_string(),
+            leader: members.leader.map(|id| id.0),
+            term: members.term,
+            revision: members.revision.0,
+            answered_by: members.answering.0,
+            members: members.members.iter().map(member).collect(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct DoctorOut {
+    pub(crate) members: Vec<ExaminationOut>,
+    pub(crate) findings: Vec<FindingOut>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct FindingOut {
+    pub(crate) bad: bool,
+    pub(crate) text: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ExaminationOut {
+    pub(crate) id: u64,
+    pub(crate) name: String,
+    pub(crate) problem: Option<String>,
+    pub(crate) health: Option<HealthOut>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct HealthOut {
+    pub(crate) version: String,
+    pub(crate) clock_ahead_ms: i64,
+    pub(crate) disk_median_us: u64,
+    pub(crate) disk_slowest_us: u64,
+    pub(crate) disk_free: u64,
+    pub(crate) certificate_not_after: Option<String>,
+    pub(crate) authority_not_after: Option<String>,
+    pub(crate) revision: u64,
+    pub(crate) memory: u64,
+    pub(crate) writes_refused: Option<String>,
+}
+
+impl ExaminationOut {
+    pub(crate) fn all(found: &[Examination], findings: &[Finding]) -> DoctorOut {
+        let findings = findings.iter().map(|f| FindingOut { bad: f.is_bad, text: f.text.clone() }).collect();
+        DoctorOut { members: found.iter().map(Self::of).collect(), findings }
+    }
+
+    fn of(examination: &Examination) -> Self {
+        let health = examination.found.as_ref().ok().map(|h| HealthOut {
+            version: h.version.clone(),
+            clock_ahead_ms: h.clock_ahead_ms,
+            disk_median_us: u64::try_from(h.disk_median.as_micros()).unwrap_or(u64::MAX),
+            disk_slowest_us: u64::try_from(h.disk_slowest.as_micros()).unwrap_or(u64::MAX),
+            disk_free: h.disk_free,
+            certificate_not_after: h.certificate_not_after.map(time),
+            authority_not_after: h.authority_not_after.map(time),
+            revision: h.revision.0,
+            memory: h.resident,
+            writes_refused: Some(h.writes_refused.clone()).filter(|why| !why.is_empty()),
+        });
+        Self {
+            id: examination.member.0,
+            name: examination.name.clone(),
+            problem: examination.found.as_ref().err().cloned(),
+            health,
         }
     }
 }

@@ -25,7 +25,8 @@ struct Flags {
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     socket: Option<PathBuf>,
-    /// unix:/path/of/socket or http://127.0.0.1:PORT [default: unix:/run/orlop/control.sock].
+    /// The control plane: auto, joined:DIRECTORY, unix:/path or http://127.0.0.1:PORT; auto is the cluster that this
+    /// machine has joined, or else unix:/run/orlop/control.sock [default: auto].
     #[arg(long, value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     control_plane: Option<String>,

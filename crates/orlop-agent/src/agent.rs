@@ -12,7 +12,7 @@ mod writing;
 use crate::board::{Board, Posted, main_container};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::node::{Layout, Lock, capacity, host_name};
+use crate::node::{Layout, Lock, NodeError, capacity, host_name};
 use crate::replica::{Attachment, Executor, Known, Learned, Overlay, StepContext, fail_of, refusal};
 use crate::session::Sessions;
 use crate::uplink::{Introduction, Uplink, attend};
@@ -20,7 +20,9 @@ use crate::{Fault, StartError};
 use adopt::Leftover;
 use futures::FutureExt;
 use orlop_agent_core::{Failure, GenerationGuard, Input, Operation, ReplicaMachine, Step};
+use orlop_client::IdentityDirectory;
 use orlop_follower::{Follower, FollowerConfig, ViewState};
+use orlop_identity::Identity;
 use orlop_model::{Assignment, Exit, Level, NodeId, Outcome, Phase, Reason, ReplicaId, ReplicaStatus, Subject, View};
 use orlop_runtime::{ContainerRuntime, LostLogger, ResolvedImage, RuntimeError};
 use resync::Listing;
@@ -95,6 +97,14 @@ struct Done {
     outcome: Result<(Input, Learned), Failure>,
 }
 
+/// The node that a machine has joined as.
+fn joined_as(identity: &IdentityDirectory) -> Result<NodeId, NodeError> {
+    match identity.read()?.certificate.identity {
+        Identity::Node { node, .. } => Ok(node),
+        found => Err(NodeError::NoNode { found: found.to_string() }),
+    }
+}
+
 struct AbortOnDrop(tokio::task::JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
@@ -112,7 +122,8 @@ impl Agent {
         let channel = orlop_client::connect(&config.control_plane)?;
         let overlay = Overlay::new(orlop_client::connect(&format!("unix:{}", config.overlay_socket.display()))?);
         let (layout, lock) = Layout::claim(&config.data_dir)?;
-        let node = layout.node_id()?;
+        let identity = orlop_client::identity_behind(&config.control_plane)?;
+        let node = layout.node_id(identity.as_ref().map(joined_as).transpose()?)?;
         let name = match &config.name {
             Some(name) => name.clone(),
             None => host_name()?,
@@ -128,6 +139,9 @@ impl Agent {
             cache_path: Some(layout.view_cache()),
         };
         let follower = Follower::start(follower_config, beside.clone()).await?;
+        if let Some(identity) = identity {
+            tokio::spawn(orlop_client::keep_renewed(identity, beside.clone()));
+        }
         let board = Board::new();
         let sweep_at = Instant::now() + config.sweep;
         let executor = Executor {

@@ -9,6 +9,7 @@ use crate::credentials::Credentials;
 use crate::identity::{IDENTITY_DEFAULT, IdentityDirectory};
 use http::Uri;
 use hyper_util::rt::TokioIo;
+use orlop_model::trust::Digest;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,6 +64,11 @@ pub fn channel(address: &Address, credentials: &Credentials) -> Result<Channel, 
     })))
 }
 
+/// A channel for whoever joins, and knows nothing of the cluster but the fingerprint of its authority.
+pub(crate) fn joining_channel(address: &Address, fingerprint: Digest) -> Result<Channel, InvalidAddress> {
+    channel(address, &Credentials::Fingerprint(fingerprint))
+}
+
 impl Address {
     /// A channel to the address without further credentials than those that lie there; see [`channel`].
     ///
@@ -80,6 +86,17 @@ impl Address {
 /// When the address cannot be read, or names members and nothing says who is calling.
 pub fn connect(address: &str) -> Result<Channel, InvalidAddress> {
     channel(&resolve(address)?, &Credentials::None)
+}
+
+/// The identity that a program which dials the address has, if the address leads to one.
+///
+/// # Errors
+/// When the address cannot be read.
+pub fn identity_behind(address: &str) -> Result<Option<IdentityDirectory>, InvalidAddress> {
+    Ok(match resolve(address)? {
+        Address::Joined(directory) => Some(IdentityDirectory::new(directory)),
+        _ => None,
+    })
 }
 
 /// What an address means on this machine.

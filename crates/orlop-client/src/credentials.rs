@@ -3,6 +3,7 @@
 use crate::identity::IdentityDirectory;
 use orlop_identity::AuthorityCertificate;
 use orlop_identity::tls::{self, Expected};
+use orlop_model::trust::Digest;
 use rustls::ClientConfig;
 use std::fmt;
 use std::io;
@@ -15,6 +16,8 @@ pub enum Credentials {
     None,
     /// The certificate in a directory, read anew for each connection.
     Certificate(IdentityDirectory),
+    /// Nothing, for who joins: the cluster is known by the fingerprint of its authority.
+    Fingerprint(Digest),
     /// An operator's token.
     Token {
         /// The authority of the cluster.
@@ -29,6 +32,7 @@ impl fmt::Debug for Credentials {
         match self {
             Credentials::None => f.write_str("None"),
             Credentials::Certificate(directory) => f.debug_tuple("Certificate").field(directory).finish(),
+            Credentials::Fingerprint(fingerprint) => f.debug_tuple("Fingerprint").field(fingerprint).finish(),
             Credentials::Token { authority, .. } => {
                 f.debug_struct("Token").field("cluster", &authority.cluster()).finish_non_exhaustive()
             }
@@ -46,6 +50,7 @@ impl Credentials {
                 let credentials = kept.credentials().map_err(io::Error::other)?;
                 tls::client_config(kept.authority, Some(credentials), Expected::AnyMember)
             }
+            Credentials::Fingerprint(fingerprint) => tls::joining_config(*fingerprint),
             Credentials::Token { authority, .. } => tls::client_config(authority.clone(), None, Expected::AnyMember),
         };
         config.map_err(io::Error::other)

@@ -11,6 +11,7 @@ mod credentials;
 mod error;
 pub mod find;
 mod identity;
+mod join;
 mod operator;
 pub mod rollout;
 #[cfg(test)]
@@ -26,10 +27,11 @@ pub use address::{
 };
 pub use admin::{AdminClient, ClusterMembers, Examination, Health, MemberState, Suffrage};
 pub use calls::{Bearer, Calls, calls};
-pub use channel::{channel, connect};
+pub use channel::{channel, connect, identity_behind};
 pub use credentials::Credentials;
 pub use error::Error;
 pub use identity::{IDENTITY_DEFAULT, Identified, IdentityDirectory, IdentityError};
+pub use join::{JoinError, Joined, Joining, join, join_over, keep_renewed, renew};
 pub use operator::{Deployed, Image, OperatorClient, Planned, Scaled};
 pub use session::{ExecEvent, ExecInput, ExecOutput, LogLine, LogQuery, Logs, Source};
 pub use state::ClusterState;

@@ -14,6 +14,9 @@ impl Control {
     /// Brings the member to where it can serve, and starts its tasks.
     pub(crate) async fn begin(&self, member: MemberId, listeners: &[Listener]) -> Result<(), Error> {
         let advertise = self.config.advertise.as_ref();
+        if let Some(advertise) = advertise {
+            self.home.keep_advertise(advertise)?;
+        }
         if !self.consensus.is_initialized() {
             match (member, self.config.make_cluster) {
                 (MemberId::FIRST, true) => self.consensus.init(&address(advertise)).await?,

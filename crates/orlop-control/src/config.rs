@@ -16,6 +16,9 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where to listen; at least one.
     pub listen: Vec<Listen>,
+    /// Listen over TLS too, on all addresses of this machine, when it is known where others reach this member: at the port
+    /// that they use.
+    pub listen_tls: bool,
     /// The address range that nodes' /24 subnets are cut from. Taken when the cluster is made, ignored later.
     pub cluster_range: ipnet::Ipv4Net,
     /// A node whose agent was gone so long is silent.
@@ -48,6 +51,7 @@ impl Config {
         Self {
             data_dir: data_dir.into(),
             listen,
+            listen_tls: false,
             cluster_range: ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 77, 0, 0), 16),
             silent_after: Duration::from_secs(5),
             session_timeout: Duration::from_secs(10),

@@ -4,6 +4,7 @@
 //! raft/        the log and the snapshots
 //! identity/    the member's certificate and key
 //! cluster.key  what unseals what the state keeps sealed
+//! advertise    where the others reach the member, as host:port
 //! ```
 //!
 //! Nothing of it has a default: every key is made from the system's randomness.
@@ -15,13 +16,15 @@ use orlop_identity::seal::KeyFileError;
 use orlop_identity::{ClusterKey, Identity};
 use orlop_model::{ClusterId, MemberId};
 use ring::rand::SystemRandom;
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// A member's data directory.
 #[derive(Debug, Clone)]
-pub(crate) struct Home {
+pub struct Home {
     key: PathBuf,
+    advertise: PathBuf,
     identity: IdentityDirectory,
 }
 
@@ -58,16 +61,25 @@ pub(crate) struct Made {
 }
 
 impl Home {
-    pub(crate) fn new(data_dir: &Path) -> Self {
-        Self { key: data_dir.join("cluster.key"), identity: IdentityDirectory::new(data_dir.join("identity")) }
+    /// The home in a data directory; it need not be there.
+    pub fn new(data_dir: &Path) -> Self {
+        Self {
+            key: data_dir.join("cluster.key"),
+            advertise: data_dir.join("advertise"),
+            identity: IdentityDirectory::new(data_dir.join("identity")),
+        }
     }
 
-    pub(crate) fn identity(&self) -> &IdentityDirectory {
+    /// Where the member's identity lies.
+    pub fn identity(&self) -> &IdentityDirectory {
         &self.identity
     }
 
     /// Which member lives here, if one does.
-    pub(crate) fn member(&self) -> Result<Option<MemberId>, HomeError> {
+    ///
+    /// # Errors
+    /// When the identity cannot be read, or is not a member's.
+    pub fn member(&self) -> Result<Option<MemberId>, HomeError> {
         if !self.identity.is_made() {
             return Ok(None);
         }
@@ -83,14 +95,39 @@ impl Home {
     }
 
     /// Keeps the cluster's key, in place of one that is there.
-    pub(crate) fn keep_key(&self, key: &ClusterKey) -> Result<(), HomeError> {
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_key(&self, key: &ClusterKey) -> Result<(), HomeError> {
         match std::fs::remove_file(&self.key) {
-            Err(problem) if problem.kind() != std::io::ErrorKind::NotFound => {
+            Err(problem) if problem.kind() != io::ErrorKind::NotFound => {
                 return Err(KeyFileError::Io { path: self.key.clone(), problem }.into());
             }
             _ => {}
         }
         Ok(key.write_file(&self.key)?)
+    }
+
+    /// Where the others reach the member, if that was written down.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn advertise(&self) -> Result<Option<HostPort>, HomeError> {
+        let damaged = |problem: String| IdentityError::Damaged { path: self.advertise.clone(), problem };
+        match std::fs::read_to_string(&self.advertise) {
+            Ok(text) => Ok(Some(text.trim().parse().map_err(|e: &str| damaged(e.to_owned()))?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(IdentityError::Io { path: self.advertise.clone(), source }.into()),
+        }
+    }
+
+    /// Writes down where the others reach the member, for when it is started without being told.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_advertise(&self, address: &HostPort) -> Result<(), HomeError> {
+        let failed = |source| IdentityError::Io { path: self.advertise.clone(), source };
+        Ok(std::fs::write(&self.advertise, format!("{address}\n")).map_err(failed)?)
     }
 
     /// Makes the authority and the key of a new cluster, and keeps what its first member needs of them. What an earlier

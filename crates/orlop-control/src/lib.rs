@@ -18,6 +18,7 @@ mod control;
 mod enroll;
 mod examine;
 mod exec;
+mod found;
 mod front;
 mod home;
 mod hub;
@@ -34,16 +35,17 @@ mod status;
 mod trust;
 
 pub use config::{Config, InvalidListen, Listen};
-pub use home::HomeError;
+pub use found::{FoundError, Founded, Founding, found};
+pub use home::{Home, HomeError};
 pub use trust::TrustError;
 
 use crate::control::{Control, Parts};
 use crate::front::{Front, Guard, Limits, Listener};
-use crate::home::Home;
 use crate::peers::Peers;
 use crate::trust::Trust;
 use orlop_model::MemberId;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -144,7 +146,16 @@ impl Running {
 }
 
 /// Starts a control plane: it serves when this returns, until `stop` is cancelled.
-pub async fn start(config: Config, stop: CancellationToken) -> Result<Running, Error> {
+pub async fn start(mut config: Config, stop: CancellationToken) -> Result<Running, Error> {
+    let home = Home::new(&config.data_dir);
+    if config.advertise.is_none() {
+        config.advertise = home.advertise()?;
+    }
+    if config.listen_tls
+        && let Some(advertise) = &config.advertise
+    {
+        config.listen.push(Listen::Tls(SocketAddr::from(([0, 0, 0, 0], advertise.port()))));
+    }
     if config.listen.is_empty() {
         return Err(Error::Config("no address to listen on; give a unix socket or https://ADDRESS:PORT".into()));
     }
@@ -157,7 +168,6 @@ pub async fn start(config: Config, stop: CancellationToken) -> Result<Running, E
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
     made.map_err(|source| Error::DataDirectory { path: directory.clone(), source })?;
     let machine = Arc::new(machine::Machine::new(config.ring_entities));
-    let home = Home::new(&config.data_dir);
     let member = home.member()?.unwrap_or(MemberId::FIRST);
     let options = orlop_consensus::Options {
         command_bytes_max: COMMAND_BYTES_MAX,

@@ -32,7 +32,7 @@ impl Default for Config {
             data_dir: "/var/lib/orlop/overlay".into(),
             run_dir: "/run/orlop/overlay".into(),
             socket: "/run/orlop/overlay.sock".into(),
-            control_plane: "unix:/run/orlop/control.sock".to_owned(),
+            control_plane: orlop_client::ADDRESS_AUTO.to_owned(),
             node_name: orlop_follower::host_name(),
             bridge: "orlop0".to_owned(),
             table: "orlop".to_owned(),

@@ -37,7 +37,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             tcp_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            control_plane: "unix:/run/orlop/control.sock".to_owned(),
+            control_plane: orlop_client::ADDRESS_AUTO.to_owned(),
             node_name: orlop_follower::host_name(),
             data_dir: "/var/lib/orlop/proxy".into(),
             connect_timeout_ms: 1_000,

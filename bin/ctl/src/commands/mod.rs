@@ -1,11 +1,13 @@
 //! One module for each command: ask the control plane, print what it says.
 
+mod cluster;
 mod deploy;
 mod describe;
 mod events;
 mod exec;
 mod help;
 mod image;
+mod join;
 mod logs;
 mod scale;
 mod spec;
@@ -57,6 +59,8 @@ async fn answer(context: &Context, command: Command) -> Result<u8, Failure> {
         Command::Image(ImageCommand::Rm(args)) => image::rm(context, &args).await?,
         Command::Image(ImageCommand::Prune(args)) => image::prune(context, &args).await?,
         Command::Image(ImageCommand::Pack(args)) => image::pack(context, args)?,
+        Command::Cluster(command) => cluster::cluster(context, command).await?,
+        Command::Join(args) => join::join(context, args).await?,
         Command::Completions { shell } => help::completions(shell)?,
         Command::Help { topic } => help::help(&topic)?,
     }

@@ -49,16 +49,21 @@ impl Layout {
         }
     }
 
-    /// The node's id; made and written down, for good, at the first start.
-    pub(crate) fn node_id(&self) -> Result<NodeId, NodeError> {
+    /// The node's id: that of the identity with which the machine joined, or else one that is made at the first start.
+    /// Written down for good.
+    pub(crate) fn node_id(&self, joined: Option<NodeId>) -> Result<NodeId, NodeError> {
         let path = self.data.join("node-id");
         match fs::read_to_string(&path) {
-            Ok(text) => text
-                .trim()
-                .parse()
-                .map_err(|e: orlop_model::id::InvalidId| NodeError::BadId { path, problem: e.to_string() }),
+            Ok(text) => {
+                let invalid = |e: orlop_model::id::InvalidId| NodeError::BadId { path, problem: e.to_string() };
+                let own: NodeId = text.trim().parse().map_err(invalid)?;
+                match joined.filter(|joined| *joined != own) {
+                    Some(joined) => Err(NodeError::OtherNode { own, joined, data: self.data.clone() }),
+                    None => Ok(own),
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let id = NodeId::from_u128(uuid::Uuid::now_v7().as_u128());
+                let id = joined.unwrap_or_else(|| NodeId::from_u128(uuid::Uuid::now_v7().as_u128()));
                 write_file(&path, format!("{id}\n").as_bytes(), true).map_err(|source| NodeError::File {
                     doing: "writing",
                     path,
@@ -127,12 +132,15 @@ mod tests {
     fn a_node_keeps_its_id_and_has_one_agent() {
         let dir = tempfile::tempdir().expect("a directory");
         let (layout, lock) = Layout::claim(dir.path()).expect("claimed");
-        let id = layout.node_id().expect("an id");
+        let id = layout.node_id(None).expect("an id");
         assert!(matches!(Layout::claim(dir.path()), Err(NodeError::InUse { .. })));
         drop(lock);
         let (layout, _lock) = Layout::claim(dir.path()).expect("claimed again");
-        assert_eq!(layout.node_id().expect("an id"), id);
+        assert_eq!(layout.node_id(None).expect("an id"), id);
+        assert_eq!(layout.node_id(Some(id)).expect("an id"), id);
+        let other = NodeId::from_u128(7);
+        assert!(matches!(layout.node_id(Some(other)), Err(NodeError::OtherNode { .. })), "it was another node");
         fs::write(dir.path().join("node-id"), "rep_1").expect("written");
-        assert!(matches!(layout.node_id(), Err(NodeError::BadId { .. })));
+        assert!(matches!(layout.node_id(None), Err(NodeError::BadId { .. })));
     }
 }

@@ -6,6 +6,7 @@ mod machine;
 pub(crate) use layout::{Layout, Lock, write_file};
 pub(crate) use machine::{capacity, host_name};
 
+use orlop_model::NodeId;
 use std::io;
 use std::path::PathBuf;
 
@@ -38,6 +39,29 @@ pub enum NodeError {
         /// What is wrong.
         problem: String,
     },
+    /// The data directory is of another node than the identity.
+    #[error(
+        "{} belongs to {own}, and this machine has joined as {joined}; drain and remove that node, or give the agent another \
+         data directory",
+        data.display()
+    )]
+    OtherNode {
+        /// Whose the directory is.
+        own: NodeId,
+        /// Who the machine has joined as.
+        joined: NodeId,
+        /// The directory.
+        data: PathBuf,
+    },
+    /// The identity of the machine is not a node's.
+    #[error("this machine's identity is {found}, which is no node's; join with a token for nodes")]
+    NoNode {
+        /// Whose it is.
+        found: String,
+    },
+    /// The identity of the machine cannot be read.
+    #[error(transparent)]
+    Identity(#[from] orlop_client::IdentityError),
     /// The machine's host name is no node name.
     #[error("the host name {found:?} cannot be the node's name ({problem}); configure a name")]
     HostName {

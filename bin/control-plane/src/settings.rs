@@ -1,0 +1,147 @@
+//! Settings: defaults, then the file, then `ORLOP_CONTROL_PLANE_…`, then flags.
+
+use anyhow::Context;
+use clap::Parser;
+use orlop_client::HostPort;
+use orlop_control::{Config, Listen};
+use orlop_program::Common;
+use serde::{Deserialize, Serialize};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Holds the state of a cluster: takes deployments, keeps them on disk, and pushes what changes to those who watch.
+#[derive(Debug, Parser, Serialize)]
+#[command(name = "orlop-control-plane", version)]
+pub(crate) struct Flags {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) common: Common,
+    /// Where the log, the snapshots and the member's identity lie [default: /var/lib/orlop/control-plane].
+    #[arg(long, global = true, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_dir: Option<PathBuf>,
+    /// Where to listen: unix:/path/of/socket, https://ADDRESS:PORT or http://127.0.0.1:PORT; may be given several times
+    /// [default: unix:/run/orlop/control.sock].
+    #[arg(long, value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    listen: Vec<String>,
+    /// Where other machines reach this one, as HOST[:PORT]; the port is 7700 if none is given [default: as at the last
+    /// start, or as it joined].
+    #[arg(long, global = true, value_name = "HOST[:PORT]")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advertise: Option<String>,
+    /// What the member is called when it makes a cluster [default: the machine's host name].
+    #[arg(long, global = true, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// Make a cluster when there is none in the data directory, instead of refusing to start.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "is_false")]
+    make_cluster: bool,
+    /// The address range that every node's /24 is cut from; taken when the cluster is made [default: 10.77.0.0/16].
+    #[arg(long, global = true, value_name = "CIDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster_range: Option<String>,
+    /// A node whose agent was gone so long is silent, in milliseconds, 100 to 600000 [default: 5000].
+    #[arg(long, value_name = "MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    silent_after_ms: Option<u64>,
+    #[command(subcommand)]
+    #[serde(skip)]
+    pub(crate) command: Option<Command>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Make a cluster on this machine, with an authority and keys of its own, and print how others join it.
+    Init(InitArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct InitArgs {
+    /// How many other machines may join with the tokens that are printed.
+    #[arg(long, default_value = "4", value_parser = clap::value_parser!(u32).range(1..=900), value_name = "N")]
+    pub(crate) joins: u32,
+    /// For how many hours the tokens are good.
+    #[arg(long, default_value = "24", value_parser = clap::value_parser!(u64).range(1..=720), value_name = "HOURS")]
+    pub(crate) tokens_for_hours: u64,
+    /// Where the identity of this machine's node is to lie.
+    #[arg(long, default_value = orlop_client::IDENTITY_DEFAULT, value_name = "DIR")]
+    pub(crate) identity: PathBuf,
+    /// The data directory of this machine's agent, which may have an id already.
+    #[arg(long, default_value = "/var/lib/orlop/agent", value_name = "DIR")]
+    pub(crate) agent_data_dir: PathBuf,
+    /// This machine is to be no node.
+    #[arg(long)]
+    pub(crate) no_node: bool,
+}
+
+/// The control plane's configuration as files and the environment write it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    data_dir: PathBuf,
+    listen: Vec<String>,
+    /// Serve TLS too, at the port of `advertise`, once it is known.
+    listen_tls: bool,
+    advertise: Option<String>,
+    name: Option<String>,
+    make_cluster: bool,
+    cluster_range: String,
+    silent_after_ms: u64,
+    calls_per_second: u32,
+    connections_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let Config { data_dir, cluster_range, silent_after, calls_per_second, connections_max, .. } =
+            Config::new("/var/lib/orlop/control-plane", Vec::new());
+        Self {
+            data_dir,
+            listen: vec!["unix:/run/orlop/control.sock".into()],
+            listen_tls: true,
+            advertise: None,
+            name: None,
+            // A member that has lost its disk must not go on as another, empty cluster.
+            make_cluster: false,
+            cluster_range: cluster_range.to_string(),
+            silent_after_ms: u64::try_from(silent_after.as_millis()).unwrap_or(u64::MAX),
+            calls_per_second: calls_per_second.get(),
+            connections_max,
+        }
+    }
+}
+
+impl Settings {
+    pub(crate) fn config(&self) -> anyhow::Result<Config> {
+        let listen = self.listen.iter().map(|text| text.parse::<Listen>()).collect::<Result<_, _>>()?;
+        let range = self.cluster_range.parse();
+        let cluster_range = range.with_context(|| format!("cluster_range {:?} is no CIDR", self.cluster_range))?;
+        let silent_after = self.silent_after_ms;
+        anyhow::ensure!((100..=600_000).contains(&silent_after), "silent_after_ms {silent_after} is not 100 to 600000");
+        let advertise = self.advertise.as_ref().map(|text| {
+            text.parse::<HostPort>()
+                .map_err(|problem| anyhow::anyhow!("advertise {text:?} is no HOST[:PORT]: {problem}"))
+        });
+        let rate = NonZeroU32::new(self.calls_per_second).context("calls_per_second is 0; at least 1")?;
+        anyhow::ensure!((10..=1_000_000).contains(&self.connections_max), "connections_max is not 10 to 1000000");
+        Ok(Config {
+            cluster_range,
+            silent_after: Duration::from_millis(silent_after),
+            listen_tls: self.listen_tls,
+            advertise: advertise.transpose()?,
+            name: self.name.as_deref().map(str::parse).transpose().context("name")?,
+            make_cluster: self.make_cluster,
+            calls_per_second: rate,
+            connections_max: self.connections_max,
+            ..Config::new(&self.data_dir, listen)
+        })
+    }
+}

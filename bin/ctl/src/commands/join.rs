@@ -1,0 +1,130 @@
+//! `join`.
+
+use crate::args::JoinArgs;
+use crate::context::Context;
+use crate::failure::{FAILED, Failure};
+use orlop_client::{Address, HostPort, IdentityDirectory, Joining, PORT_DEFAULT};
+use orlop_control::Home;
+use orlop_identity::ClusterKey;
+use orlop_identity::token::JoinToken;
+use orlop_model::trust::JoinKind;
+use orlop_model::{NodeId, NodeName};
+use serde::Serialize;
+use std::net::{ToSocketAddrs, UdpSocket};
+use std::path::Path;
+
+/// What became of this machine.
+#[derive(Debug, Serialize)]
+struct JoinOut {
+    identities: Vec<String>,
+    members: Vec<String>,
+}
+
+/// Lets this machine join a cluster.
+pub(crate) async fn join(context: &Context, args: JoinArgs) -> Result<(), Failure> {
+    let Address::Members(members) = &args.control_plane else {
+        return Err(Failure::usage("join dials other machines: give https://HOST[:PORT]"));
+    };
+    let tokens: Vec<JoinToken> =
+        args.token.iter().map(|text| text.parse()).collect::<Result<_, _>>().map_err(failure_of_token)?;
+    let of = |kind| tokens.iter().filter(move |token| token.kind == kind).count();
+    if of(JoinKind::Member) > 1 || of(JoinKind::Node) > 1 {
+        return Err(Failure::usage("give at most one token for a member (orlop1-m-…) and one for a node (orlop1-n-…)"));
+    }
+    let (mut text, mut out) = (String::new(), JoinOut { identities: Vec::new(), members: Vec::new() });
+    for token in &tokens {
+        let joined = match token.kind {
+            JoinKind::Member => join_member(&args, members, token).await?,
+            JoinKind::Node => {
+                let directory = IdentityDirectory::new(&args.identity);
+                let joining = Joining::Node(node_id(&args.agent_data_dir)?);
+                orlop_client::join(members, token, &joining, &directory).await.map_err(failure)?
+            }
+        };
+        text.push_str(&match token.kind {
+            JoinKind::Member => format!("Joined as {}. Start orlop-control-plane here.\n", joined.identity),
+            JoinKind::Node => {
+                format!("Joined as {}. Start orlop-overlay, orlop-agent and orlop-proxy here.\n", joined.identity)
+            }
+        });
+        out.identities.push(joined.identity.to_string());
+        out.members = joined.members.iter().map(ToString::to_string).collect();
+    }
+    context.print(|| text, out)
+}
+
+async fn join_member(
+    args: &JoinArgs,
+    members: &[HostPort],
+    token: &JoinToken,
+) -> Result<orlop_client::Joined, Failure> {
+    let home = Home::new(&args.control_plane_data_dir);
+    if let Some(member) = home.member().map_err(failure)? {
+        let directory = args.control_plane_data_dir.display();
+        let message = format!("{directory} is that of member {member} already; give another --control-plane-data-dir");
+        return Err(Failure::new(FAILED, message));
+    }
+    let address = match &args.advertise {
+        Some(address) => address.clone(),
+        None => own_address(members)?,
+    };
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => own_name()?,
+    };
+    let joining = Joining::Member { name, address: address.clone() };
+    let joined = orlop_client::join(members, token, &joining, home.identity()).await.map_err(failure)?;
+    let invalid = || Failure::new(FAILED, "the control plane sent no key of the cluster; are the versions the same?");
+    let key: [u8; 32] = joined.cluster_key.as_slice().try_into().map_err(|_| invalid())?;
+    let key = ClusterKey::from_bytes(key).map_err(failure)?;
+    home.keep_key(&key).map_err(failure)?;
+    home.keep_advertise(&address).map_err(failure)?;
+    Ok(joined)
+}
+
+/// The address of this machine that the way to the control plane begins at.
+fn own_address(members: &[HostPort]) -> Result<HostPort, Failure> {
+    let found = members.iter().find_map(|member| {
+        let to = (member.host(), member.port()).to_socket_addrs().ok()?.next()?;
+        let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        // Nothing is sent: connecting a datagram socket only looks up the route.
+        let socket = UdpSocket::bind(any).ok()?;
+        socket.connect(to).ok()?;
+        let ip = socket.local_addr().ok()?.ip();
+        Some(HostPort::from(std::net::SocketAddr::from((ip, PORT_DEFAULT))))
+    });
+    found.ok_or_else(|| Failure::usage("where do the others reach this machine? Give --advertise HOST[:PORT]"))
+}
+
+fn own_name() -> Result<NodeName, Failure> {
+    let host = nix::unistd::gethostname().unwrap_or_default();
+    NodeName::of_host(&host.to_string_lossy()).map_err(|invalid| {
+        Failure::usage(format!("the host name cannot be the member's name ({invalid}); give --name"))
+    })
+}
+
+/// The id that the agent on this machine has, or else one for it to begin with.
+fn node_id(agent_data_dir: &Path) -> Result<NodeId, Failure> {
+    let path = agent_data_dir.join("node-id");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().map_err(|e| Failure::new(FAILED, format!("{}: {e}", path.display()))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(NodeId::from_u128(uuid::Uuid::now_v7().as_u128()))
+        }
+        Err(error) => Err(Failure::new(FAILED, format!("{}: {error}", path.display()))),
+    }
+}
+
+fn failure_of_token(invalid: orlop_identity::token::InvalidToken) -> Failure {
+    Failure::usage(invalid.to_string())
+}
+
+fn failure(error: impl std::error::Error) -> Failure {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    Failure::new(FAILED, text)
+}

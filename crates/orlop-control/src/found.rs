@@ -1,0 +1,106 @@
+//! Founding a cluster: `orlop-control-plane init`. Makes the cluster in the data directory, lets the machine's own node in,
+//! and makes the tokens with which other machines join.
+
+use crate::config::{Config, Listen};
+use crate::{Error, start};
+use orlop_client::{Address, HostPort, IdentityDirectory, JoinError, Joining};
+use orlop_identity::token::{InvalidToken, JoinToken};
+use orlop_model::{Millis, NodeId};
+use orlop_proto::identity::v1 as pb;
+use pb::identity_service_client::IdentityServiceClient;
+use std::path::PathBuf;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::transport::Channel;
+
+/// What a cluster is founded with.
+#[derive(Debug, Clone)]
+pub struct Founding {
+    /// The first member, which must say where others reach it. Where it listens is not looked at.
+    pub config: Config,
+    /// Where the identity of this machine's node is to lie; `None` when it is to be none.
+    pub node: Option<(NodeId, IdentityDirectory)>,
+    /// How many machines may join with the tokens, 1 to 1,000.
+    pub joins: u32,
+    /// How long the tokens are good, one minute to 30 days.
+    pub tokens_for: Millis,
+}
+
+/// What came of it.
+#[derive(Debug, Clone)]
+pub struct Founded {
+    /// Where the first member will be reached.
+    pub address: HostPort,
+    /// With it control planes join.
+    pub member_token: JoinToken,
+    /// With it nodes join.
+    pub node_token: JoinToken,
+}
+
+/// Why no cluster was founded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FoundError {
+    /// There is one already.
+    #[error("there is a cluster in {} already; start it, or give another data directory", .0.display())]
+    Exists(PathBuf),
+    /// Others could not reach it.
+    #[error("where do other machines reach this one? Give --advertise HOST[:PORT]")]
+    NoAddress,
+    /// The control plane did not start.
+    #[error(transparent)]
+    Start(#[from] Error),
+    /// It did not do what was asked of it.
+    #[error("the new cluster refused: {0}")]
+    Refused(String),
+    /// This machine's node was not let in.
+    #[error("this machine's node could not join")]
+    Node(#[from] JoinError),
+    /// A token makes no sense.
+    #[error("a token of the new cluster: {0}")]
+    Token(#[from] InvalidToken),
+}
+
+impl From<Status> for FoundError {
+    fn from(status: Status) -> Self {
+        FoundError::Refused(status.message().to_owned())
+    }
+}
+
+/// Founds a cluster. Nothing runs when this returns.
+///
+/// # Errors
+/// When there is a cluster already, or it could not be made. What was begun is made anew by the next attempt.
+pub async fn found(founding: Founding) -> Result<Founded, FoundError> {
+    let Founding { mut config, node, joins, tokens_for } = founding;
+    let Some(address) = config.advertise.clone() else { return Err(FoundError::NoAddress) };
+    let founded = config.data_dir.join("founded");
+    if founded.exists() {
+        return Err(FoundError::Exists(config.data_dir));
+    }
+    let socket = config.data_dir.join("init.sock");
+    config.listen = vec![Listen::Unix(socket.clone())];
+    config.listen_tls = false;
+    config.make_cluster = true;
+    let stop = CancellationToken::new();
+    let running = start(config, stop.clone()).await?;
+    let _stops = stop.clone().drop_guard();
+    let local = Address::Unix(socket);
+    let channel = local.channel().map_err(|e| FoundError::Refused(e.to_string()))?;
+    let node_token = token(&channel, pb::JoinKind::Node, joins.saturating_add(1), tokens_for).await?;
+    let member_token = token(&channel, pb::JoinKind::Member, joins, tokens_for).await?;
+    if let Some((node, directory)) = node {
+        let joined = orlop_client::join_over(channel, &local, &node_token, &Joining::Node(node), &directory).await?;
+        tracing::info!(identity = %joined.identity, "this machine's node has joined");
+    }
+    std::fs::write(&founded, "").map_err(|e| FoundError::Refused(format!("{}: {e}", founded.display())))?;
+    stop.cancel();
+    running.wait().await?;
+    Ok(Founded { address, member_token, node_token })
+}
+
+async fn token(channel: &Channel, kind: pb::JoinKind, uses: u32, lifetime: Millis) -> Result<JoinToken, FoundError> {
+    let request = pb::CreateJoinTokenRequest { kind: kind.into(), uses, lifetime_ms: lifetime.0, ..Default::default() };
+    let answer = IdentityServiceClient::new(channel.clone()).create_join_token(request).await?;
+    Ok(answer.into_inner().token.parse()?)
+}
