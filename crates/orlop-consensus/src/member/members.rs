@@ -146,10 +146,15 @@ impl Member {
         if to == self.id() {
             return Ok(());
         }
-        if self.find(to)?.role != Role::Voter {
+        let target = self.find(to)?;
+        if target.role != Role::Voter {
             return Err(MembersError::NotVoter { member: to });
         }
         let waited = self.options.election_timeout * 2;
+        // Once it is asked, this member takes no more commands.
+        if target.answered.is_none_or(|age| age > self.options.election_timeout) {
+            return Err(MembersError::NotTaken { member: to, waited: Duration::ZERO });
+        }
         let mut metrics = self.raft.metrics();
         let triggered = self.raft.trigger().transfer_leader(to).await;
         triggered.map_err(|_| MembersError::ShuttingDown)?;

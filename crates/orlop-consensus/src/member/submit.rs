@@ -23,6 +23,7 @@ impl Member {
         loop {
             leadership.mark_unchanged();
             let leader = match self.submit_here(command.clone()).await {
+                // It may be this one, on its way to hand over, or without a majority.
                 Err(SubmitError::NotLeader { leader }) => leader.filter(|leader| *leader != self.id()),
                 other => return other,
             };

@@ -8,4 +8,5 @@ mod damage;
 mod full;
 mod idle;
 mod life;
+#[path = "../support/list.rs"]
 mod list;
