@@ -1,23 +1,23 @@
 //! Who leads, and what follows for this member: whether its clock runs, and whom it knows as voters.
 
+use crate::peer::outgoing::Known;
 use crate::types::Raft;
 use crate::{Leadership, Options};
 use openraft::async_runtime::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{ServerState, TokioInstant};
 use parking_lot::RwLock;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Keeps `leadership` and `voters` as they are, and lets the protocol's clock run only while there are others: there is
+/// Keeps `leadership` and `known` as they are, and lets the protocol's clock run only while there are others: there is
 /// nothing to keep time for else. Ends with the member.
 pub(super) async fn follow(
     raft: Raft,
     options: Options,
-    voters: Arc<RwLock<BTreeSet<u64>>>,
+    known: Arc<RwLock<Known>>,
     leadership: watch::Sender<Leadership>,
     stop: CancellationToken,
 ) {
@@ -28,7 +28,10 @@ pub(super) async fn follow(
             let membership = metrics.membership_config.membership();
             let others = membership.nodes().any(|(id, _)| *id != options.member);
             raft.runtime_config().tick(others);
-            *voters.write() = membership.voter_ids().collect();
+            *known.write() = Known {
+                voters: membership.voter_ids().collect(),
+                addresses: membership.nodes().map(|(id, node)| (*id, node.addr.clone())).collect(),
+            };
             let leads = metrics.state == ServerState::Leader;
             let alone = membership.voter_ids().all(|id| id == options.member);
             let confirmed = metrics.last_quorum_acked.map(|at| TokioInstant::now() - *at);

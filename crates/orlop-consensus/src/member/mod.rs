@@ -10,7 +10,7 @@ use crate::disk::{Disk, Guard};
 use crate::log::LogStore;
 use crate::machine::{Ending, Machine};
 use crate::peer::Peers;
-use crate::peer::outgoing::Outgoing;
+use crate::peer::outgoing::{Known, Outgoing};
 use crate::peer::receive::Receiver;
 use crate::room::Room;
 use crate::types::{LogId, Raft, Types};
@@ -83,8 +83,8 @@ impl Member {
             due.clone(),
             Ending { stop: stop.clone(), work: work.clone() },
         );
-        let voters = Arc::new(RwLock::default());
-        let outgoing = Outgoing { peers: peers.clone(), voters: voters.clone(), disk: disk.clone() };
+        let known = Arc::new(RwLock::new(Known::default()));
+        let outgoing = Outgoing { peers: peers.clone(), known: known.clone(), disk: disk.clone() };
         let raft =
             Raft::new(options.member, Arc::new(config), outgoing, log.clone(), machine).await.map_err(protocol)?;
         let receiver = Receiver {
@@ -112,7 +112,7 @@ impl Member {
         member.work.spawn(leadership::follow(
             member.raft.clone(),
             member.options.clone(),
-            voters,
+            known,
             member.leadership.clone(),
             member.stop.clone(),
         ));

@@ -17,7 +17,7 @@ use openraft::raft::{
 };
 use orlop_proto::peer::v1 as pb;
 use parking_lot::RwLock;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,12 +35,18 @@ const TRY_AGAIN: Duration = Duration::from_millis(100);
 /// Entries that are under way and not answered within this are lost: the connection is dead, or the member is.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The members as this one knows them now. A way is made once and outlives changes of them.
+#[derive(Default)]
+pub(crate) struct Known {
+    pub(crate) voters: BTreeSet<u64>,
+    pub(crate) addresses: BTreeMap<u64, String>,
+}
+
 /// What all ways to other members share.
 #[derive(Clone)]
 pub(crate) struct Outgoing {
     pub(crate) peers: Arc<dyn Peers>,
-    /// Who votes, as far as this member knows.
-    pub(crate) voters: Arc<RwLock<BTreeSet<u64>>>,
+    pub(crate) known: Arc<RwLock<Known>>,
     pub(crate) disk: Arc<dyn Disk>,
 }
 
@@ -69,6 +75,7 @@ impl Outgoing {
 /// The way to one member, for one use.
 pub(crate) struct Way {
     target: u64,
+    /// Where it was when the way was made.
     address: String,
     lane: Lane,
     shared: Outgoing,
@@ -76,11 +83,13 @@ pub(crate) struct Way {
 
 impl Way {
     fn peer(&self, lane: Lane) -> Arc<dyn Peer> {
-        self.shared.peers.peer(self.target, &self.address, lane)
+        let known = self.shared.known.read();
+        let address = known.addresses.get(&self.target).unwrap_or(&self.address);
+        self.shared.peers.peer(self.target, address, lane)
     }
 
     fn to(&self) -> pb::Addressee {
-        pb::Addressee { member: self.target, voter: self.shared.voters.read().contains(&self.target) }
+        pb::Addressee { member: self.target, voter: self.shared.known.read().voters.contains(&self.target) }
     }
 
     async fn send(

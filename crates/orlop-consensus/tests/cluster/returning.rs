@@ -69,12 +69,14 @@ async fn a_member_that_was_removed_while_it_was_away_disturbs_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_is_not_taken_for_another_at_its_address() {
-    let cluster = Cluster::new(3).await;
+    let mut cluster = Cluster::new(3).await;
     let leader = cluster.leader().await;
     let (second, third) = (leader % 3 + 1, (leader + 1) % 3 + 1);
     // An operator's mistake: the address of one is given to the other.
     let address = crate::harness::address(third);
+    cluster.kill(second);
     cluster.member(leader).change_address(second, &address).await.unwrap();
+    cluster.start(second).await;
     cluster.submit(leader, "one").await.unwrap();
     wait_until("the third to have it", || cluster.nodes[&third].list.texts() == ["one"]).await;
     assert!(cluster.nodes[&second].list.texts().is_empty());
