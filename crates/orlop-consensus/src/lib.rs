@@ -5,6 +5,7 @@
 //! machine; commands are applied in the order of their indexes, each once in the life of a process; commands that are
 //! submitted together share one sync. docs/consensus.md says what lies on disk and what to do when it is damaged.
 
+mod backup;
 mod disk;
 mod error;
 mod log;
@@ -14,15 +15,18 @@ mod options;
 mod peer;
 mod reached;
 mod record;
+mod recover;
 mod room;
 mod runtime;
 mod snapshot;
 mod types;
 
+pub use backup::{Backup, BackupError, inspect, restore};
 pub use error::{Broken, MembersError, ReadError, StartError, SubmitError, Trouble};
 pub use member::members::{MemberInfo, Role};
 pub use options::Options;
 pub use peer::{Dial, PeerServer, tune};
+pub use recover::{Recovery, recover};
 pub use room::Full;
 
 /// The seams at which a simulation takes the place of the network, the disk and chance.
@@ -200,6 +204,11 @@ impl Consensus {
     /// Hands leadership over to another voter, and waits until it leads. Writes wait meanwhile. Only on the leader.
     pub async fn transfer_leadership(&self, to: u64) -> Result<(), MembersError> {
         self.member.transfer_leadership(to).await
+    }
+
+    /// Writes a backup of the state of now, which is all that was applied here before the call, to `out`.
+    pub async fn save(&self, out: impl std::io::Write + Send + 'static) -> Result<Backup, BackupError> {
+        self.member.save(out).await
     }
 
     /// Why no commands are taken now, if they are not. Looks at the disk of this member.

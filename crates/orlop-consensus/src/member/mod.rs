@@ -13,9 +13,11 @@ use crate::peer::Peers;
 use crate::peer::outgoing::{Known, Outgoing};
 use crate::peer::receive::Receiver;
 use crate::room::Room;
+use crate::snapshot::Snapshots;
 use crate::types::{LogId, Raft, Types};
 use crate::{Leadership, Options, StartError, StateMachine, Status, SubmitError};
-use open::{Opened, io_error, open};
+use open::{Opened, open};
+pub(crate) use open::{io_error, lock};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::Fatal;
 use openraft::impls::BasicNode;
@@ -158,6 +160,10 @@ impl Member {
 
     pub(crate) fn raft(&self) -> &Raft {
         &self.raft
+    }
+
+    pub(crate) fn snapshots(&self) -> &Snapshots {
+        &self.receiver.snapshots
     }
 
     pub(crate) fn receiver(&self) -> &Receiver {

@@ -22,8 +22,7 @@ pub(super) struct Opened {
 pub(super) fn open(options: &Options, machine: &dyn StateMachine, disk: &Arc<dyn Disk>) -> Result<Opened, StartError> {
     let directory = &options.directory;
     disk.make_directory(directory).map_err(io_error(directory))?;
-    let lock = disk.lock(directory).map_err(io_error(&directory.join("lock")))?;
-    let lock = lock.ok_or_else(|| StartError::InUse { directory: directory.clone() })?;
+    let lock = lock(&**disk, directory)?;
     let keep_from = Arc::new(AtomicU64::new(0));
     let log = LogStore::open(disk, &directory.join("log"), keep_from.clone())?;
     let path = directory.join("snapshots");
@@ -39,7 +38,13 @@ impl StartError {
     }
 }
 
-pub(super) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> StartError {
+pub(crate) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> StartError {
     let path = path.to_owned();
     move |source| StartError::io(path, source)
+}
+
+/// Takes the directory for this member alone.
+pub(crate) fn lock(disk: &dyn Disk, directory: &Path) -> Result<Guard, StartError> {
+    let lock = disk.lock(directory).map_err(io_error(&directory.join("lock")))?;
+    lock.ok_or_else(|| StartError::InUse { directory: directory.to_owned() })
 }

@@ -58,8 +58,13 @@ impl Member {
         // The leader gives up after the same time and says so, if it can.
         let patience = self.options.commit_wait + Duration::from_secs(1);
         let lost = |reason: &str| PeerError::Lost { member: leader, reason: reason.to_owned() };
+        let mut leadership = self.leadership();
         let answer = tokio::select! {
+            biased;
             answer = peer.submit(pb::SubmitRequest { to: Some(to), command }) => answer?,
+            Ok(_) = leadership.wait_for(|now| now.leader.is_some_and(|now| now != leader)) => {
+                return Err(lost("another member leads now"));
+            }
             () = tokio::time::sleep(patience) => return Err(lost("the time for an answer is over")),
             () = self.stop.cancelled() => return Ok(Err(SubmitError::ShuttingDown)),
         };

@@ -54,7 +54,7 @@ pub(super) fn write(disk: &dyn Disk, path: &Path, meta: &SnapshotMeta, payload: 
 }
 
 /// Reads the head and checks the whole file.
-pub(super) fn open(disk: &dyn Disk, path: &Path) -> Result<Kept, Broken> {
+pub(crate) fn open(disk: &dyn Disk, path: &Path) -> Result<Kept, Broken> {
     let kept = open_head(disk, path)?;
     let mut crc = crc32fast::Hasher::new();
     let mut offset = 0;

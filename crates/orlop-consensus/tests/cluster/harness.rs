@@ -44,8 +44,7 @@ impl Cluster {
 
     /// The same with other options.
     pub(crate) async fn with(members: u64, change: fn(&mut Options)) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let mut cluster = Self { network: Arc::default(), nodes: BTreeMap::new(), directory, change };
+        let mut cluster = Self { change, ..Self::empty() };
         cluster.start(1).await;
         cluster.on(1, |first| async move { first.init(&address(1)).await }).await.unwrap();
         for member in 2..=members {
@@ -53,6 +52,12 @@ impl Cluster {
             cluster.join(member).await;
         }
         cluster
+    }
+
+    /// No member at all.
+    pub(crate) fn empty() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self { network: Arc::default(), nodes: BTreeMap::new(), directory, change: |_| {} }
     }
 
     pub(crate) fn directory(&self, member: u64) -> PathBuf {
