@@ -144,6 +144,14 @@ pub(crate) enum ClusterCommand {
     },
     /// Look for what is wrong, or will be: clocks, disks, certificates, versions, members.
     Doctor,
+    /// Let this machine's member go on alone, when the others are lost for good and no majority is left.
+    Recover {
+        #[command(flatten)]
+        member: LocalMember,
+        /// Do it; without, only what would be done and lost is said.
+        #[arg(long)]
+        yes: bool,
+    },
     /// Save the state to a file, look into one, or begin a new cluster from one.
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
@@ -156,6 +164,32 @@ pub(crate) enum SnapshotCommand {
         /// Where; it must not be there yet.
         file: PathBuf,
     },
+    /// Read a file that was saved, and say what it is of; finds any damage. Needs no cluster.
+    Inspect {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Make a new cluster from a file, with this machine as its only member. The members of before must be gone for good.
+    Restore {
+        /// The file.
+        file: PathBuf,
+        /// The cluster's key: cluster.key in the data directory of any of its members.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        #[command(flatten)]
+        member: LocalMember,
+    },
+}
+
+/// A control plane of this machine that does not run.
+#[derive(Debug, Args)]
+pub(crate) struct LocalMember {
+    /// The data directory of this machine's control plane, which must not run.
+    #[arg(long, default_value = "/var/lib/orlop/control-plane", value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// Where other machines will reach it [default: as before].
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(crate) advertise: Option<orlop_client::HostPort>,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,8 @@
 //! identity/    the member's certificate and key
 //! cluster.key  what unseals what the state keeps sealed
 //! advertise    where the others reach the member, as host:port
+//! member       the member's number, where there is no identity yet
+//! alone        the mark of a member that went on alone: at its next start it forgets the others
 //! ```
 //!
 //! Nothing of it has a default: every key is made from the system's randomness.
@@ -25,6 +27,8 @@ use std::path::{Path, PathBuf};
 pub struct Home {
     key: PathBuf,
     advertise: PathBuf,
+    member: PathBuf,
+    alone: PathBuf,
     identity: IdentityDirectory,
 }
 
@@ -66,6 +70,8 @@ impl Home {
         Self {
             key: data_dir.join("cluster.key"),
             advertise: data_dir.join("advertise"),
+            member: data_dir.join("member"),
+            alone: data_dir.join("alone"),
             identity: IdentityDirectory::new(data_dir.join("identity")),
         }
     }
@@ -81,7 +87,7 @@ impl Home {
     /// When the identity cannot be read, or is not a member's.
     pub fn member(&self) -> Result<Option<MemberId>, HomeError> {
         if !self.identity.is_made() {
-            return Ok(None);
+            return self.read(&self.member);
         }
         match self.identity.read()?.certificate.identity {
             Identity::Member { member, .. } => Ok(Some(member)),
@@ -113,12 +119,7 @@ impl Home {
     /// # Errors
     /// When it cannot be read.
     pub fn advertise(&self) -> Result<Option<HostPort>, HomeError> {
-        let damaged = |problem: String| IdentityError::Damaged { path: self.advertise.clone(), problem };
-        match std::fs::read_to_string(&self.advertise) {
-            Ok(text) => Ok(Some(text.trim().parse().map_err(|e: &str| damaged(e.to_owned()))?)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(IdentityError::Io { path: self.advertise.clone(), source }.into()),
-        }
+        self.read(&self.advertise)
     }
 
     /// Writes down where the others reach the member, for when it is started without being told.
@@ -126,8 +127,37 @@ impl Home {
     /// # Errors
     /// When it cannot be written.
     pub fn keep_advertise(&self, address: &HostPort) -> Result<(), HomeError> {
-        let failed = |source| IdentityError::Io { path: self.advertise.clone(), source };
-        Ok(std::fs::write(&self.advertise, format!("{address}\n")).map_err(failed)?)
+        write(&self.advertise, &address.to_string())
+    }
+
+    /// Writes down which member lives here, before it has an identity.
+    pub(crate) fn keep_member(&self, member: MemberId) -> Result<(), HomeError> {
+        write(&self.member, &member.to_string())
+    }
+
+    /// Notes that the member has gone on alone.
+    pub(crate) fn mark_alone(&self) -> Result<(), HomeError> {
+        write(&self.alone, "")
+    }
+
+    /// Has the member gone on alone, and not forgotten the others yet?
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone.exists()
+    }
+
+    /// The others are forgotten.
+    pub(crate) fn unmark_alone(&self) -> Result<(), HomeError> {
+        let failed = |source| IdentityError::Io { path: self.alone.clone(), source };
+        Ok(std::fs::remove_file(&self.alone).map_err(failed)?)
+    }
+
+    fn read<T: std::str::FromStr<Err: std::fmt::Display>>(&self, path: &Path) -> Result<Option<T>, HomeError> {
+        let damaged = |e: T::Err| IdentityError::Damaged { path: path.to_owned(), problem: e.to_string() };
+        match std::fs::read_to_string(path) {
+            Ok(text) => Ok(Some(text.trim().parse().map_err(damaged)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(IdentityError::Io { path: path.to_owned(), source }.into()),
+        }
     }
 
     /// Makes the authority and the key of a new cluster, and keeps what its first member needs of them. What an earlier
@@ -154,6 +184,11 @@ impl Home {
         let leaf = authority.issue(&own.public(), identity, &addresses, LEAF_LIFETIME, now(), &SystemRandom::new())?;
         Ok(self.identity.write(authority.certificate().der(), &leaf, &own)?)
     }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), HomeError> {
+    let failed = |source| IdentityError::Io { path: path.to_owned(), source };
+    Ok(std::fs::write(path, format!("{text}\n")).map_err(failed)?)
 }
 
 /// What a member's certificate is good for in the eyes of programs that look at addresses.

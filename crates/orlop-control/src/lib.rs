@@ -12,9 +12,11 @@
 //!   log.
 
 mod attendance;
+mod backup;
 mod begin;
 mod config;
 mod control;
+mod disaster;
 mod enroll;
 mod examine;
 mod exec;
@@ -35,8 +37,10 @@ mod status;
 mod trust;
 
 pub use config::{Config, InvalidListen, Listen};
+pub use disaster::{DisasterError, inspect, recover, restore};
 pub use found::{FoundError, Founded, Founding, found};
 pub use home::{Home, HomeError};
+pub use orlop_consensus::{Backup, Recovery};
 pub use trust::TrustError;
 
 use crate::control::{Control, Parts};

@@ -1,5 +1,6 @@
 //! `cluster`.
 
+use super::disaster;
 use crate::args::{ClusterCommand, SnapshotCommand};
 use crate::context::Context;
 use crate::failure::{FAILED, Failure, NOT_FOUND};
@@ -12,6 +13,15 @@ use std::io::Write;
 use std::path::Path;
 
 pub(crate) async fn cluster(context: &Context, command: ClusterCommand) -> Result<(), Failure> {
+    // These work on files of this machine, with or without a cluster.
+    let command = match command {
+        ClusterCommand::Recover { member, yes } => return disaster::recover(context, &member, yes).await,
+        ClusterCommand::Snapshot(SnapshotCommand::Inspect { file }) => return disaster::inspect(context, &file),
+        ClusterCommand::Snapshot(SnapshotCommand::Restore { file, key, member }) => {
+            return disaster::restore(context, &file, &key, &member);
+        }
+        command => command,
+    };
     let client = context.admin()?;
     match command {
         ClusterCommand::Status => {
@@ -26,6 +36,7 @@ pub(crate) async fn cluster(context: &Context, command: ClusterCommand) -> Resul
         ClusterCommand::TransferLeader { member } => transfer(context, &client, member.as_deref()).await,
         ClusterCommand::Doctor => doctor(context, &client).await,
         ClusterCommand::Snapshot(SnapshotCommand::Save { file }) => save(context, &client, &file).await,
+        ClusterCommand::Recover { .. } | ClusterCommand::Snapshot(_) => Ok(()),
     }
 }
 

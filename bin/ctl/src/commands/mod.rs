@@ -3,6 +3,7 @@
 mod cluster;
 mod deploy;
 mod describe;
+mod disaster;
 mod events;
 mod exec;
 mod help;

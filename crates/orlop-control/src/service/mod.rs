@@ -23,7 +23,7 @@ const REQUEST_BYTES_MAX: usize = 4 << 20;
 /// The largest answer; the state of a large cluster.
 pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-type Answers<T> = Pin<Box<dyn futures::Stream<Item = Result<T, Status>> + Send>>;
+pub(crate) type Answers<T> = Pin<Box<dyn futures::Stream<Item = Result<T, Status>> + Send>>;
 
 /// All services, over one control plane.
 pub(crate) fn routes(control: &Control) -> Routes {
