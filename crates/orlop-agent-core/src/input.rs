@@ -5,6 +5,7 @@ use orlop_model::{Assignment, Exit, Reason};
 use std::net::Ipv4Addr;
 
 /// Something that happened to a replica.
+#[expect(clippy::large_enum_variant, reason = "an input lives for one call, and a box for each would be no smaller")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     /// What the control plane wants of it, from its view: to run it, or to stop it.

@@ -526,4 +526,5 @@ fn is_same_order(held: &Assignment, offered: &Assignment) -> bool {
     held.replica.desired == offered.replica.desired
         && held.replica.generation == offered.replica.generation
         && held.workload == offered.workload
+        && held.secrets == offered.secrets
 }

@@ -5,6 +5,7 @@ use orlop_model::lifecycle::*;
 use orlop_model::name::*;
 use orlop_model::plan::{Plan, Step};
 use orlop_model::spec::*;
+use orlop_model::trust::SecretValue;
 use orlop_model::*;
 use proptest::collection::{btree_map, vec};
 use proptest::option::of as maybe;
@@ -144,8 +145,11 @@ fn image() -> impl Strategy<Value = Image> {
 }
 
 fn env() -> impl Strategy<Value = std::collections::BTreeMap<String, EnvValue>> {
-    let value =
-        prop_oneof!["[^\0]{0,12}".prop_map(EnvValue::Literal), "[A-Z_][A-Z0-9_]{0,8}".prop_map(EnvValue::AgentEnv),];
+    let value = prop_oneof![
+        "[^\0]{0,12}".prop_map(EnvValue::Literal),
+        "[A-Z_][A-Z0-9_]{0,8}".prop_map(EnvValue::AgentEnv),
+        "[A-Za-z0-9_.-]{1,8}".prop_map(|name| EnvValue::Secret(name.parse().expect("a name"))),
+    ];
     btree_map("[A-Z_][A-Z0-9_]{0,8}", value, 0..4)
 }
 
@@ -444,7 +448,16 @@ pub fn route() -> impl Strategy<Value = Route> {
 
 /// Any assignment.
 pub fn assignment() -> impl Strategy<Value = Assignment> {
-    (replica(), workload()).prop_map(|(replica, workload)| Assignment { replica, workload: Arc::new(workload) })
+    (replica(), workload(), btree_map("[a-z.-]{1,8}", vec(any::<u8>(), 0..20), 0..3)).prop_map(
+        |(replica, workload, secrets)| Assignment {
+            replica,
+            workload: Arc::new(workload),
+            secrets: secrets
+                .into_iter()
+                .map(|(name, value)| (name.parse().expect("a name"), SecretValue(value.into())))
+                .collect(),
+        },
+    )
 }
 
 /// Any step of a plan.

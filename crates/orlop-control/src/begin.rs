@@ -60,8 +60,8 @@ impl Control {
         let cluster = new_cluster_id();
         let advertise = self.config.advertise.as_ref();
         let made = self.home.make(cluster, advertise)?;
-        let _ = made;
-        let init = InitCluster { cluster, range: self.config.cluster_range };
+        let trust = Some(made.sealed()?);
+        let init = InitCluster { cluster, range: self.config.cluster_range, trust };
         self.done(Kind::InitCluster(init)).await?;
         let name = self.config.name.clone().unwrap_or_else(own_name);
         self.done(Kind::AddMember(AddMember { id: Some(MemberId::FIRST), name, address: address(advertise) })).await

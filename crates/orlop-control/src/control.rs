@@ -14,7 +14,7 @@ use orlop_consensus::Consensus;
 use orlop_identity::Caller;
 use orlop_model::trust::Role;
 use orlop_model::{ClusterId, DeploymentName, ReplicaId, Revision, SessionId, Timestamp};
-use orlop_state::{Answer, Command, Kind, stored};
+use orlop_state::{Answer, Command, Kind, RequestId, stored};
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::Semaphore;
@@ -109,13 +109,13 @@ impl Control {
 
     /// Submits a command of the control plane's own and waits until it is durable and applied. A refusal becomes a status.
     pub(crate) async fn submit(&self, kind: Kind) -> Result<(Revision, Answer), Status> {
-        self.submit_command(Command { now: now(), kind }).await
+        self.submit_command(Command::new(now(), kind)).await
     }
 
     /// Submits a command that somebody asked for, whom the audit log names.
     pub(crate) async fn submit_as(&self, call: &Call, kind: Kind) -> Result<(Revision, Answer), Status> {
-        let _ = (call.caller.text(), call.request);
-        self.submit_command(Command { now: now(), kind }).await
+        let request = call.request.map(|id| RequestId(id.to_be_bytes()));
+        self.submit_command(Command { caller: Some(call.caller.text()), request, ..Command::new(now(), kind) }).await
     }
 
     async fn submit_command(&self, command: Command) -> Result<(Revision, Answer), Status> {

@@ -12,11 +12,15 @@
 //! Nothing of it has a default: every key is made from the system's randomness.
 
 use crate::control::now;
+use crate::seal;
 use orlop_client::{HostPort, IdentityDirectory, IdentityError};
 use orlop_identity::authority::{Addresses, Authority, AuthorityError, LEAF_LIFETIME, PrivateKey};
 use orlop_identity::seal::KeyFileError;
-use orlop_identity::{ClusterKey, Identity};
+use orlop_identity::token::operator::SigningKey;
+use orlop_identity::{ClusterKey, Identity, NoRandomness};
 use orlop_model::{ClusterId, MemberId};
+use orlop_state::SealedAuthority;
+use orlop_state::command::InitialTrust;
 use ring::rand::SystemRandom;
 use std::io;
 use std::net::IpAddr;
@@ -54,8 +58,8 @@ pub enum HomeError {
         found: Identity,
     },
     /// The system gave no randomness.
-    #[error("the system gives no randomness, so no key can be made")]
-    NoRandomness,
+    #[error(transparent)]
+    NoRandomness(#[from] NoRandomness),
 }
 
 /// What a cluster is made with.
@@ -165,7 +169,7 @@ impl Home {
     pub(crate) fn make(&self, cluster: ClusterId, advertise: Option<&HostPort>) -> Result<Made, HomeError> {
         let random = SystemRandom::new();
         let authority = Authority::make(cluster, now(), &random)?;
-        let key = ClusterKey::generate(&random).map_err(|_| HomeError::NoRandomness)?;
+        let key = ClusterKey::generate(&random)?;
         self.keep_key(&key)?;
         self.certify(&authority, Identity::Member { cluster, member: MemberId::FIRST }, advertise)?;
         self.identity.write_members(&advertise.cloned().into_iter().collect::<Vec<_>>())?;

@@ -84,7 +84,7 @@ mod tests {
     use orlop_state::{Command, Kind};
 
     fn applied(machine: &Machine, index: u64, kind: Kind) {
-        machine.apply(index, &stored::encode_command(&Command { now: Timestamp(index), kind }));
+        machine.apply(index, &stored::encode_command(&Command::new(Timestamp(index), kind)));
     }
 
     fn register(id: u128, name: &str) -> Kind {
@@ -101,7 +101,8 @@ mod tests {
     #[test]
     fn a_snapshot_holds_what_was_applied_before_it_was_taken_and_restores_it() {
         let machine = Machine::new(100);
-        let init = InitCluster { cluster: ClusterId::from_u128(1), range: "10.77.0.0/16".parse().expect("a range") };
+        let range = "10.77.0.0/16".parse().expect("a range");
+        let init = InitCluster { cluster: ClusterId::from_u128(1), range, trust: None };
         applied(&machine, 3, Kind::InitCluster(init));
         applied(&machine, 4, register(1, "alpha"));
         let encode = machine.snapshot();

@@ -115,6 +115,7 @@ fn workload_fields(workload: &Workload, fields: &mut Fields) {
         let value = match value {
             EnvValue::Literal(text) => text.clone(),
             EnvValue::AgentEnv(name) => format!("$E:{name}"),
+            EnvValue::Secret(name) => format!("$S:{name}"),
         };
         fields.set(format!("env.{name}"), value);
     }

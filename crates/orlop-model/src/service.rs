@@ -7,6 +7,8 @@ use crate::name::{DeploymentName, EndpointName, ServiceRef};
 use crate::quantity::Resources;
 use crate::spec::{Service, Workload};
 use crate::time::Timestamp;
+use crate::trust::{SecretName, SecretValue};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A service as desired, with what the planner found out about it.
@@ -102,6 +104,8 @@ pub struct Assignment {
     pub replica: Replica,
     /// The workload of the replica's generation.
     pub workload: Arc<Workload>,
+    /// The values of the secrets that the workload names, as they are now.
+    pub secrets: BTreeMap<SecretName, SecretValue>,
 }
 
 /// A deployment as the control plane keeps it; its services stand beside it.

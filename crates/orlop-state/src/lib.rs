@@ -13,16 +13,21 @@
 //! This crate knows nothing of Raft, sockets or clocks.
 
 mod answer;
+mod audit;
 pub mod command;
 mod entity;
 mod history;
 pub mod limit;
+mod requests;
 mod route;
 mod state;
 pub mod stored;
+mod trust;
 pub mod view;
 
 pub use answer::{Answer, Refusal, RefusalKind, RefusedStep};
-pub use command::{Applied, Command, Kind};
+pub use command::{Applied, Command, Kind, TrustCommand};
 pub use entity::Entity;
+pub use requests::RequestId;
 pub use state::{InvalidState, Lease, State};
+pub use trust::{OperatorRecord, Presented, SealedAuthority, SealedSecret, SigningKeyPair, SigningKeyRecord};

@@ -1,5 +1,8 @@
 //! The state, and the questions that can be asked of it.
 
+use crate::audit::Audit;
+use crate::requests::Requests;
+use crate::trust::Trust;
 use orlop_model::spec::Service;
 use orlop_model::{
     ClusterId, DeploymentName, DeploymentState, Event, Generation, Member, MemberId, Node, NodeId, Replica, ReplicaId,
@@ -20,6 +23,9 @@ pub struct State {
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) members: BTreeMap<MemberId, Member>,
     pub(crate) lease: Option<Lease>,
+    pub(crate) trust: Option<Trust>,
+    pub(crate) audit: Audit,
+    pub(crate) requests: Requests,
     /// The highest generation of any deployment that was forgotten. New deployments begin above it, so that a generation
     /// never means two things under one name.
     pub(crate) generation_floor: Generation,

@@ -8,6 +8,7 @@ use crate::entity::Entity;
 use crate::route;
 use crate::state::State;
 use orlop_model::{Assignment, DeploymentName, Event, Object, Replica, View};
+use std::collections::BTreeMap;
 
 /// One object of a view as it is now, by its key; `None` when it is gone.
 pub type Projection = (String, Option<Object>);
@@ -75,5 +76,7 @@ fn tells(view: &View, event: &Event) -> bool {
 
 fn assignment(state: &State, replica: &Replica) -> Option<Assignment> {
     let spec = state.services.get(&replica.service)?.spec_of(replica.generation)?;
-    Some(Assignment { replica: replica.clone(), workload: spec.workload.clone() })
+    // Their values are sealed here; the control plane opens them for the node.
+    let secrets = BTreeMap::new();
+    Some(Assignment { replica: replica.clone(), workload: spec.workload.clone(), secrets })
 }

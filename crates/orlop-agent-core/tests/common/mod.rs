@@ -4,6 +4,7 @@ use orlop_model::spec::{Check, HealthCheck, InitAction, InitStep, OnFailure, Wor
 use orlop_model::{
     Assignment, Desired, Generation, Millis, NodeId, Replica, ReplicaId, ReplicaStatus, Resources, Timestamp,
 };
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) const REPLICA: ReplicaId = ReplicaId::from_u128(7);
@@ -45,5 +46,6 @@ pub(crate) fn assignment(workload: Workload, desired: Desired) -> Assignment {
             status: ReplicaStatus::pending(Timestamp(0)),
         },
         workload: Arc::new(workload),
+        secrets: BTreeMap::new(),
     }
 }

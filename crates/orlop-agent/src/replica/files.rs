@@ -3,6 +3,7 @@
 use crate::node::{Layout, write_file};
 use orlop_agent_core::Failure;
 use orlop_model::spec::{EnvValue, VolumeSource};
+use orlop_model::trust::SecretName;
 use orlop_model::{Assignment, Replica};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -83,8 +84,9 @@ pub(crate) fn environment(
                     continue;
                 }
             },
+            EnvValue::Secret(secret) => text_of(secret, assignment)?,
         };
-        environment.insert(name.clone(), text.clone());
+        environment.insert(name.clone(), text.to_owned());
     }
     if missing.is_empty() {
         return Ok(environment);
@@ -92,6 +94,15 @@ pub(crate) fn environment(
     let names: Vec<&str> = missing.into_iter().collect();
     let message = format!("the environment of the node's agent has no {}", names.join(", "));
     Err(Failure::permanent("env_missing", message))
+}
+
+/// A secret as a variable takes it.
+fn text_of<'a>(secret: &SecretName, assignment: &'a Assignment) -> Result<&'a str, Failure> {
+    let refused = |problem: &str| Failure::permanent("secret_unusable", format!("secret {secret} {problem}"));
+    let value = assignment.secrets.get(secret);
+    let value = value.ok_or_else(|| refused("was not sent to this node; look at `orlopctl secret ls`"))?;
+    let text = std::str::from_utf8(&value.0).ok().filter(|text| !text.contains('\0'));
+    text.ok_or_else(|| refused("is no text, as a variable of the environment is; set it to a text"))
 }
 
 /// Sees that bind sources exist.

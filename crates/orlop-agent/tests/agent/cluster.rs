@@ -434,5 +434,6 @@ pub(crate) fn assignment(replica: ReplicaId, workload: Workload) -> Assignment {
             status: ReplicaStatus::pending(Timestamp(0)),
         },
         workload: Arc::new(workload),
+        secrets: BTreeMap::new(),
     }
 }

@@ -201,7 +201,7 @@ fn foresee(mut state: State, deployment: Deployment) -> Result<pb::PlanResponse,
     let now = now();
     let generation = state.generation_of(&deployment.name);
     let name = deployment.name.clone();
-    let deploy = Command { now, kind: Kind::Deploy(Deploy { deployment, expected_generation: None, retry: true }) };
+    let deploy = Command::new(now, Kind::Deploy(Deploy { deployment, expected_generation: None, retry: true }));
     let changes = match state.apply(Revision(state.revision().0 + 1), deploy).answer {
         Answer::Deployed { changes, .. } => changes,
         Answer::Refused(refusal) => return Err(status::of_refusal(refusal)),

@@ -7,7 +7,7 @@ use crate::random::{self, NoRandomness};
 use crate::seal::{Weak, weakness};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use orlop_model::trust::{Digest, OperatorName, SigningKeyId};
+use orlop_model::trust::{OperatorName, SigningKeyId};
 use orlop_model::{ClusterId, Millis, OperatorTokenId, Timestamp};
 use ring::rand::SecureRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
@@ -92,10 +92,7 @@ pub struct VerifyingKey(pub [u8; 32]);
 impl VerifyingKey {
     /// The first 64 bits of the SHA-256 of the key; it stands in the header of tokens as `kid`.
     pub fn id(&self) -> SigningKeyId {
-        let hash = Digest::of(&self.0).0;
-        let mut first = [0; 8];
-        first.copy_from_slice(&hash[..8]);
-        SigningKeyId(u64::from_be_bytes(first))
+        SigningKeyId::of(&self.0)
     }
 }
 

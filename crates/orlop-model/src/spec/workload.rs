@@ -3,7 +3,8 @@
 use crate::name::{StepName, VolumeName};
 use crate::quantity::{Memory, Resources};
 use crate::time::Millis;
-use std::collections::BTreeMap;
+use crate::trust::SecretName;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a node runs for each replica of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +59,17 @@ impl Workload {
             stop_grace_period: Millis::from_secs(10),
         }
     }
+
+    /// The secrets that a node needs to run it.
+    pub fn secrets(&self) -> BTreeSet<&SecretName> {
+        fn secret(value: &EnvValue) -> Option<&SecretName> {
+            match value {
+                EnvValue::Secret(name) => Some(name),
+                EnvValue::Literal(_) | EnvValue::AgentEnv(_) => None,
+            }
+        }
+        self.env.values().filter_map(secret).collect()
+    }
 }
 
 /// An image and when to fetch it.
@@ -87,6 +99,8 @@ pub enum EnvValue {
     Literal(String),
     /// `$E:NAME`: taken from the environment of the node's agent when the container starts; missing is an error.
     AgentEnv(String),
+    /// `$S:name`: the value of a secret of the cluster. A new value replaces the replicas.
+    Secret(SecretName),
 }
 
 /// How to tell that a replica is well.

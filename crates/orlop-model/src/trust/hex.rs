@@ -1,5 +1,6 @@
 //! Short ids, printed as hexadecimal digits.
 
+use super::Digest;
 use std::fmt;
 use std::str::FromStr;
 
@@ -54,6 +55,14 @@ short_ids! {
     JoinTokenId(u32, "join token", digits = 8);
     /// A key that signs operators' tokens, derived from its public half.
     SigningKeyId(u64, "signing key", digits = 16);
+}
+
+impl SigningKeyId {
+    /// The id of a key: the first 64 bits of the SHA-256 of its public half.
+    pub fn of(public_key: &[u8; 32]) -> Self {
+        let [a, b, c, d, e, f, g, h, ..] = Digest::of(public_key).0;
+        Self(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+    }
 }
 
 #[cfg(test)]

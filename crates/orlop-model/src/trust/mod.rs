@@ -12,4 +12,4 @@ pub use hex::{InvalidShortId, JoinTokenId, SigningKeyId};
 pub use join::{JoinKind, JoinToken};
 pub use operator::{InvalidOperatorName, Operator, OperatorName};
 pub use role::{DeploymentPattern, InvalidPattern, Role, may};
-pub use secret::{InvalidSecretName, SecretName};
+pub use secret::{InvalidSecretName, SECRET_BYTES_MAX, SecretName, SecretValue};

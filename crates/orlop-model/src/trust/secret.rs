@@ -55,6 +55,19 @@ impl FromStr for SecretName {
     }
 }
 
+/// The most bytes that a secret has.
+pub const SECRET_BYTES_MAX: usize = 64 * 1024;
+
+/// The value of a secret. Its debug form does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretValue(pub Arc<[u8]>);
+
+impl fmt::Debug for SecretValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretValue({} bytes)", self.0.len())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

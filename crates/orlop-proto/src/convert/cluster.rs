@@ -6,6 +6,7 @@ use crate::cluster::v1 as pb;
 use crate::invalid::{bounded, choice, counted, list, optional, parsed, required, text, word};
 use crate::{InvalidWire, Within};
 use orlop_model::lifecycle::{Desired, Health, Outcome, Phase};
+use orlop_model::trust::{SECRET_BYTES_MAX, SecretName, SecretValue};
 use orlop_model::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -426,7 +427,12 @@ impl TryFrom<pb::Backend> for Backend {
 
 impl From<&Assignment> for pb::Assignment {
     fn from(assignment: &Assignment) -> Self {
-        Self { replica: Some((&assignment.replica).into()), workload: Some((&*assignment.workload).into()) }
+        let secrets = assignment.secrets.iter().map(|(name, value)| (name.to_string(), value.0.to_vec()));
+        Self {
+            replica: Some((&assignment.replica).into()),
+            workload: Some((&*assignment.workload).into()),
+            secrets: secrets.collect(),
+        }
     }
 }
 
@@ -437,8 +443,17 @@ impl TryFrom<pb::Assignment> for Assignment {
         Ok(Self {
             replica: required("replica", wire.replica)?,
             workload: Arc::new(required("workload", wire.workload)?),
+            secrets: wire.secrets.into_iter().map(secret).collect::<Result<_, _>>().within("secrets")?,
         })
     }
+}
+
+fn secret((name, value): (String, Vec<u8>)) -> Result<(SecretName, SecretValue), InvalidWire> {
+    if value.len() > SECRET_BYTES_MAX {
+        let problem = format!("has {} bytes; a secret has at most {SECRET_BYTES_MAX}", value.len());
+        return Err(InvalidWire::new(name, problem));
+    }
+    Ok((parsed("name", &name)?, SecretValue(value.into())))
 }
 
 /// A stop order where "none" is the wire's "unspecified".

@@ -155,6 +155,7 @@ impl From<&EnvValue> for pb::EnvValue {
             value: Some(match value {
                 EnvValue::Literal(text) => pb::env_value::Value::Literal(text.clone()),
                 EnvValue::AgentEnv(name) => pb::env_value::Value::AgentEnv(name.clone()),
+                EnvValue::Secret(name) => pb::env_value::Value::Secret(name.to_string()),
             }),
         }
     }
@@ -167,6 +168,7 @@ impl TryFrom<pb::EnvValue> for EnvValue {
         match wire.value.ok_or_else(|| InvalidWire::missing(""))? {
             pb::env_value::Value::Literal(text) => Ok(EnvValue::Literal(argument("", text)?)),
             pb::env_value::Value::AgentEnv(name) => Ok(EnvValue::AgentEnv(variable("agent_env", name)?)),
+            pb::env_value::Value::Secret(name) => Ok(EnvValue::Secret(parsed("secret", &name)?)),
         }
     }
 }

@@ -51,7 +51,7 @@ impl Control {
             plans: Mutex::new(Vec::new()),
         });
         let range = "10.200.0.0/16".parse().expect("a range");
-        control.apply(Kind::InitCluster(InitCluster { cluster: ClusterId::from_u128(1), range }));
+        control.apply(Kind::InitCluster(InitCluster { cluster: ClusterId::from_u128(1), range, trust: None }));
         control
     }
 
@@ -62,7 +62,7 @@ impl Control {
     pub(crate) fn apply(&self, kind: Kind) -> Answer {
         let mut state = self.state();
         let revision = Revision(state.revision().0 + 1);
-        let answer = state.apply(revision, Command { now: now(), kind }).answer;
+        let answer = state.apply(revision, Command::new(now(), kind)).answer;
         drop(state);
         self.revision.send_replace(revision.0);
         answer

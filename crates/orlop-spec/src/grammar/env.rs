@@ -1,6 +1,6 @@
 //! Environment variables.
 
-use super::{Refusal, because, not_yet};
+use super::{Refusal, because};
 use orlop_model::spec::EnvValue;
 
 /// Linux passes at most this many bytes of one variable to a program, name and `=` included.
@@ -30,11 +30,9 @@ pub(crate) fn value(text: &str) -> Result<EnvValue, Refusal> {
         };
     }
     if let Some(secret) = rest.strip_prefix("S:") {
-        let good = (1..=253).contains(&secret.len())
-            && secret.bytes().all(|c| c.is_ascii_alphanumeric() || b"_.-".contains(&c));
-        return match good {
-            true => not_yet("secrets arrive with the cluster's sealing; use $E:NAME and the agent's environment"),
-            false => because("after $S: comes the name of a secret: letters, digits, -, _ and ."),
+        return match secret.parse() {
+            Ok(secret) => Ok(EnvValue::Secret(secret)),
+            Err(_) => because("after $S: comes the name of a secret: letters, digits, -, _ and ."),
         };
     }
     because(format!("a value that begins with $ is $E:NAME or $S:NAME; for the text itself write $${rest}"))
@@ -53,6 +51,7 @@ mod tests {
             ("$$HOME", EnvValue::Literal("$HOME".into())),
             ("$$", EnvValue::Literal("$".into())),
             ("$E:DB_URL", EnvValue::AgentEnv("DB_URL".into())),
+            ("$S:api-key", EnvValue::Secret("api-key".parse().unwrap())),
         ] {
             assert_eq!(value(text), Ok(value_), "{text}");
         }
@@ -64,7 +63,6 @@ mod tests {
             ("$E:a b", "the name of a variable"),
             ("$S:", "the name of a secret"),
             ("$S:a/b", "the name of a secret"),
-            ("$S:api-key", "not supported yet"),
         ] {
             assert!(remedy(value(bad)).contains(expected), "{bad}: {}", remedy(value(bad)));
         }

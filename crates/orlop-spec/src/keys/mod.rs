@@ -120,8 +120,8 @@ pub(crate) static SERVICE: Table = Table {
             Shape::Map { key: &ENV_NAME, value: &Shape::Text(&ENV_VALUE), min: 0, max: 1000 },
             "Environment variables, added to the image's. Values are text exactly as written, numbers and `no` included. \
              `$E:NAME` takes the variable NAME of the agent's environment when the container starts, and the replica does \
-             not start when it is missing. `$S:name` (a secret) is not supported yet. Text that begins with `$` is written \
-             `$$…`.",
+             not start when it is missing. `$S:name` takes the secret `name` of the cluster, which must be there when the \
+             service is deployed; a new value of it replaces the replicas. Text that begins with `$` is written `$$…`.",
         ),
         key("resources", Optional, Shape::Object(&RESOURCES), "What a replica reserves and may use at most."),
         key(

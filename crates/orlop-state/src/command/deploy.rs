@@ -41,6 +41,7 @@ impl Deploy {
         }
         check_bounds(change.state, &self.deployment)?;
         check_claims(change.state, &self.deployment)?;
+        check_secrets(change.state, &self.deployment)?;
 
         let mut changes = compare(change.state, &self.deployment);
         if self.retry {
@@ -139,6 +140,19 @@ fn check_claims(state: &State, deployment: &Deployment) -> Result<(), Refusal> {
                 );
                 return Err(Refusal::precondition("route_taken", message));
             }
+        }
+    }
+    Ok(())
+}
+
+fn check_secrets(state: &State, deployment: &Deployment) -> Result<(), Refusal> {
+    for (name, service) in &deployment.services {
+        if let Some(missing) = service.workload.secrets().into_iter().find(|secret| state.secret(secret).is_none()) {
+            let message = format!(
+                "services.{name}: the cluster has no secret {missing}; give it a value first with `orlopctl secret set \
+                 {missing}`"
+            );
+            return Err(Refusal::precondition("secret_missing", message));
         }
     }
     Ok(())

@@ -36,7 +36,7 @@ pub struct RemoveMember {
 }
 
 impl AddMember {
-    pub(super) fn apply(self, change: &mut Change<'_>) -> Result<Answer, Refusal> {
+    pub(in crate::command) fn apply(self, change: &mut Change<'_>) -> Result<Answer, Refusal> {
         check_address(&self.address)?;
         let id = self.id.unwrap_or(MemberId(change.state.revision.0));
         let members = &change.state.members;

@@ -15,11 +15,12 @@ mod retry;
 mod scale;
 mod stop;
 mod submit_plan;
+mod trust;
 mod unreadable;
 
 pub use acquire_lease::AcquireLease;
 pub use deploy::Deploy;
-pub use init_cluster::InitCluster;
+pub use init_cluster::{InitCluster, InitialTrust};
 pub use members::{AddMember, MoveMember, RemoveMember};
 pub use node_liveness::{NodeAlive, NodeSilent};
 pub use record_events::{EventRecord, RecordEvents};
@@ -29,14 +30,19 @@ pub use report_replicas::{ReplicaReport, ReportReplicas};
 pub use scale::Scale;
 pub use stop::Stop;
 pub use submit_plan::SubmitPlan;
+pub use trust::*;
 pub use unreadable::Unreadable;
 
 use crate::answer::{Answer, Refusal};
+use crate::audit;
 use crate::entity::Entity;
+use crate::limit::CALLER_BYTES_MAX;
+use crate::requests::RequestId;
 use crate::route;
 use crate::state::State;
 use orlop_model::{Replica, ReplicaId, Revision, RouteKey, ServiceRef, Timestamp};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A change that somebody asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +51,17 @@ pub struct Command {
     pub now: Timestamp,
     /// What.
     pub kind: Kind,
+    /// Who asks for it, as the audit log names callers; `None` for the control plane itself.
+    pub caller: Option<String>,
+    /// A command with the same one, of the same caller, is answered as the first was and changes nothing.
+    pub request: Option<RequestId>,
+}
+
+impl Command {
+    /// A command that nobody asked for, and that is not repeated.
+    pub fn new(now: Timestamp, kind: Kind) -> Self {
+        Self { now, kind, caller: None, request: None }
+    }
 }
 
 /// What is asked for.
@@ -80,6 +97,8 @@ pub enum Kind {
     MoveMember(MoveMember),
     /// Forgets a member.
     RemoveMember(RemoveMember),
+    /// A change of whom the cluster trusts.
+    Trust(TrustCommand),
     /// A command of the log that this version cannot read.
     Unreadable(Unreadable),
 }
@@ -101,6 +120,11 @@ impl State {
             return Applied { answer: Answer::Refused(Refusal::conflict("applied_already", message)), changed: vec![] };
         }
         self.revision = revision;
+        let key = command.request.map(|request| (request, command.caller.clone()));
+        if let Some(answer) = key.as_ref().and_then(|key| self.requests.answer(key)) {
+            return Applied { answer: Answer::clone(answer), changed: vec![] };
+        }
+        let asked = command.caller.clone().zip(audit::asked(&command.kind));
         let mut change = Change { state: self, now: command.now, changed: BTreeSet::new() };
         let answer = match command.kind {
             Kind::InitCluster(command) => command.apply(&mut change),
@@ -122,9 +146,18 @@ impl State {
             Kind::AddMember(command) => command.apply(&mut change),
             Kind::MoveMember(command) => command.apply(&mut change),
             Kind::RemoveMember(command) => command.apply(&mut change),
+            Kind::Trust(command) => command.apply(&mut change),
         };
         let changed = change.changed.into_iter().collect();
-        Applied { answer: answer.unwrap_or_else(Answer::Refused), changed }
+        let answer = answer.unwrap_or_else(Answer::Refused);
+        if let Some((mut caller, asked)) = asked {
+            caller.truncate(caller.floor_char_boundary(CALLER_BYTES_MAX));
+            self.audit.append(command.now, caller, asked, audit::outcome(&answer));
+        }
+        if let Some(key) = key {
+            self.requests.remember(command.now, key, Arc::new(answer.clone()));
+        }
+        Applied { answer, changed }
     }
 }
 

@@ -1,7 +1,10 @@
 //! Commands, as entries of the log.
 
+use super::trust::bytes;
+use super::trust_command::{add_member, stored_add_member, trust_command};
 use super::{list, parsed, required};
 use crate::command::*;
+use crate::requests::RequestId;
 use orlop_model::plan::Plan;
 use orlop_model::{Cpu, Generation, MemberId, Memory, Millis, RouteKey, StopOrder, Timestamp};
 use orlop_proto::cluster::v1 as cluster;
@@ -12,9 +15,11 @@ impl From<&Command> for pb::Command {
     fn from(command: &Command) -> Self {
         use pb::command::Kind as Wire;
         let kind = match &command.kind {
-            Kind::InitCluster(c) => {
-                Some(Wire::InitCluster(pb::InitCluster { cluster: c.cluster.to_string(), range: c.range.to_string() }))
-            }
+            Kind::InitCluster(c) => Some(Wire::InitCluster(pb::InitCluster {
+                cluster: c.cluster.to_string(),
+                range: c.range.to_string(),
+                trust: c.trust.as_ref().map(Into::into),
+            })),
             Kind::Deploy(c) => Some(Wire::Deploy(pb::Deploy {
                 deployment: Some((&c.deployment).into()),
                 expected_generation: c.expected_generation.map(|g| g.0),
@@ -53,16 +58,18 @@ impl From<&Command> for pb::Command {
                 node: c.node.to_string(),
                 unserved: c.unserved.iter().map(Into::into).collect(),
             })),
-            Kind::AddMember(c) => Some(Wire::AddMember(pb::AddMember {
-                id: c.id.map_or(0, |id| id.0),
-                name: c.name.to_string(),
-                address: c.address.clone(),
-            })),
+            Kind::AddMember(c) => Some(Wire::AddMember(stored_add_member(c))),
             Kind::MoveMember(c) => Some(Wire::MoveMember(pb::MoveMember { id: c.id.0, address: c.address.clone() })),
             Kind::RemoveMember(c) => Some(Wire::RemoveMember(pb::RemoveMember { id: c.id.0 })),
+            Kind::Trust(c) => Some(c.into()),
             Kind::Unreadable(_) => None,
         };
-        Self { at_ms: command.now.0, kind }
+        Self {
+            at_ms: command.now.0,
+            kind,
+            caller: command.caller.clone().unwrap_or_default(),
+            request: command.request.map(|request| request.0.to_vec()).unwrap_or_default(),
+        }
     }
 }
 
@@ -75,6 +82,7 @@ impl TryFrom<pb::Command> for Command {
             Wire::InitCluster(c) => Kind::InitCluster(InitCluster {
                 cluster: parsed("cluster", &c.cluster)?,
                 range: parsed("range", &c.range)?,
+                trust: c.trust.map(TryInto::try_into).transpose().within("trust")?,
             }),
             Wire::Deploy(c) => Kind::Deploy(Deploy {
                 deployment: required("deployment", c.deployment)?,
@@ -113,15 +121,22 @@ impl TryFrom<pb::Command> for Command {
                 node: parsed("node", &c.node)?,
                 unserved: list("unserved", c.unserved)?,
             }),
-            Wire::AddMember(c) => Kind::AddMember(AddMember {
-                id: Some(MemberId(c.id)).filter(|id| id.0 != 0),
-                name: parsed("name", &c.name)?,
-                address: c.address,
-            }),
+            Wire::AddMember(c) => Kind::AddMember(add_member(c)?),
             Wire::MoveMember(c) => Kind::MoveMember(MoveMember { id: MemberId(c.id), address: c.address }),
             Wire::RemoveMember(c) => Kind::RemoveMember(RemoveMember { id: MemberId(c.id) }),
+            about_trust => Kind::Trust(
+                trust_command(about_trust)?.ok_or_else(|| InvalidWire::new("kind", "is not known to this version"))?,
+            ),
         };
-        Ok(Self { now: Timestamp(wire.at_ms), kind })
+        Ok(Self {
+            now: Timestamp(wire.at_ms),
+            kind,
+            caller: Some(wire.caller).filter(|caller| !caller.is_empty()),
+            request: match wire.request.is_empty() {
+                true => None,
+                false => Some(RequestId(bytes("request", &wire.request)?)),
+            },
+        })
     }
 }
 

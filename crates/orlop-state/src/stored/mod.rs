@@ -5,6 +5,8 @@
 mod answer;
 mod command;
 mod snapshot;
+mod trust;
+mod trust_command;
 
 use crate::answer::Answer;
 use crate::command::{Command, Kind, Unreadable};
@@ -21,8 +23,7 @@ pub fn encode_command(command: &Command) -> Vec<u8> {
 
 /// Reads a command; what cannot be read is [`Unreadable`].
 pub fn decode_command(bytes: &[u8]) -> Command {
-    let unreadable =
-        |now: u64, problem: String| Command { now: Timestamp(now), kind: Kind::Unreadable(Unreadable { problem }) };
+    let unreadable = |now: u64, problem: String| Command::new(Timestamp(now), Kind::Unreadable(Unreadable { problem }));
     match pb::Command::decode(bytes) {
         Err(problem) => unreadable(0, problem.to_string()),
         Ok(wire) => {

@@ -1,5 +1,6 @@
 //! The state, as a snapshot. What can be derived is not written; references must lead somewhere.
 
+use super::trust::{audit, requests, stored_audit, stored_requests};
 use super::{list, parsed, required};
 use crate::state::{Cluster, DeploymentRecord, InvalidState, ServiceRecord, State};
 use orlop_model::spec::Service;
@@ -34,6 +35,9 @@ impl From<&State> for pb::Snapshot {
             events_recorded: state.events_recorded,
             events: state.events.iter().map(|e| (&**e).into()).collect(),
             members: state.members.values().map(stored_member).collect(),
+            trust: state.trust.as_ref().map(Into::into),
+            audit: stored_audit(&state.audit),
+            requests: stored_requests(&state.requests),
         }
     }
 }
@@ -120,6 +124,9 @@ fn read(wire: pb::Snapshot) -> Result<State, InvalidWire> {
         events_recorded: wire.events_recorded,
         events: events.into_iter().map(Arc::new).collect(),
         members: wire.members.into_iter().map(member).collect::<Result<_, _>>()?,
+        trust: wire.trust.map(TryInto::try_into).transpose().within("trust")?,
+        audit: audit(wire.audit)?,
+        requests: requests(wire.requests)?,
     })
 }
 

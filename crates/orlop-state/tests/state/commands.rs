@@ -38,7 +38,7 @@ fn a_revision_is_applied_once() {
     let mut machine = Machine::with_cluster();
     let before = machine.state.clone();
     let deploy = Deploy { deployment: shop("shop", "a", 1), expected_generation: None, retry: true };
-    let again = orlop_state::Command { now: Timestamp(9), kind: Kind::Deploy(deploy) };
+    let again = orlop_state::Command::new(Timestamp(9), Kind::Deploy(deploy));
     let applied = machine.state.apply(before.revision(), again);
     assert_eq!(refused(&applied.answer), "applied_already");
     assert_eq!(machine.state, before);

@@ -310,7 +310,7 @@ proptest! {
 
             // The same command on the same state, as another member has it, comes to the same.
             let mut member = before;
-            let again = orlop_state::Command { now: machine.now, kind };
+            let again = orlop_state::Command::new(machine.now, kind);
             member.apply(machine.state.revision(), again);
             prop_assert_eq!(&member, &machine.state);
 

@@ -5,3 +5,4 @@ mod golden;
 mod history;
 mod sample;
 mod stored;
+mod trust;

@@ -27,13 +27,13 @@ impl Machine {
 
     pub(crate) fn init(&mut self, range: &str) -> Answer {
         let range = range.parse().expect("a range");
-        self.apply(Kind::InitCluster(InitCluster { cluster: ClusterId::from_u128(1), range })).answer
+        self.apply(Kind::InitCluster(InitCluster { cluster: ClusterId::from_u128(1), range, trust: None })).answer
     }
 
     /// Applies a command as the log would give it back.
     pub(crate) fn apply(&mut self, kind: Kind) -> Applied {
         self.now = self.now + Millis::from_secs(1);
-        let command = Command { now: self.now, kind };
+        let command = Command::new(self.now, kind);
         let read = stored::decode_command(&stored::encode_command(&command));
         assert_eq!(read, command, "the stored form loses nothing");
         self.state.apply(Revision(self.state.revision().0 + 1), read)
