@@ -4,6 +4,9 @@
 //! sockets) and addresses of its own, so that several run side by side, and takes everything away when it is dropped, also
 //! when a test fails. It talks to the cluster as people do, through `orlopctl` and the proxy's port.
 //!
+//! A [`Cluster`] is the same on several hosts, each with a network namespace, an address and a containerd of its own; what
+//! happens to the network between them, its [`HostSet`] says.
+//!
 //! A [`Machine`] is a computer of its own, emulated, with another kernel: for what the kernel of this machine cannot show,
 //! and for losing power.
 //!
@@ -11,6 +14,7 @@
 
 mod clean;
 mod disk;
+mod hosts;
 mod http;
 mod image;
 mod machine;
@@ -20,12 +24,14 @@ mod testbed;
 
 pub use clean::Footprint;
 pub use disk::Disk;
+pub use hosts::{Cluster, Fault, HostSet, MACHINE};
 pub use http::{Answer, Hammer, get, get_from};
 pub use image::TestImage;
 pub use machine::{DISK, Ended, Machine, MachineDisk, MachineOptions};
+pub use orlop_hosts::{Host, Launch, Places, Role};
 pub use process::{Output, Program, program, run_with_input};
 pub use registry::{Registry, write_login};
-pub use testbed::{Layout, Options, Role, Testbed};
+pub use testbed::{Layout, Options, Testbed};
 
 use std::time::{Duration, Instant};
 

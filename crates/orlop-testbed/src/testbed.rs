@@ -1,10 +1,11 @@
 //! One node with everything on it, started the way a user starts it.
 
-use crate::process::{Output, Program, program, run_with_input};
+use crate::process::{Output, Program, ends_of_logs, program, run_with_input};
 use crate::{Footprint, TestImage, wait_for};
+use orlop_hosts::{Launch, Places, Role};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -16,25 +17,6 @@ pub enum Layout {
     OneProcess,
     /// A process for each role, so that each can be killed by itself.
     ProcessPerRole,
-}
-
-/// A part of the cluster that is a process of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// `orlopctl dev`, in [`Layout::OneProcess`] only.
-    Dev,
-    /// The containerd of the testbed, in [`Layout::ProcessPerRole`] only.
-    Containerd,
-    /// `orlop-control-plane`.
-    ControlPlane,
-    /// `orlop-scheduler`.
-    Scheduler,
-    /// `orlop-overlay`.
-    Overlay,
-    /// `orlop-agent`.
-    Agent,
-    /// `orlop-proxy`.
-    Proxy,
 }
 
 /// What a testbed is to be.
@@ -157,7 +139,7 @@ impl Testbed {
 
     /// The socket of the containerd that the node uses.
     pub fn containerd(&self) -> PathBuf {
-        self.options.containerd.clone().unwrap_or_else(|| self.run().join("containerd/containerd.sock"))
+        self.options.containerd.clone().unwrap_or_else(|| self.places().containerd_socket())
     }
 
     /// What tells this node's bridge, table, cgroup and containerd namespace from others'.
@@ -167,10 +149,14 @@ impl Testbed {
 
     /// The flags that say to `dev` which node of this machine is meant.
     pub fn dev_flags(&self) -> Vec<String> {
+        let mut flags = vec!["--instance".to_owned(), self.instance.clone()];
+        flags.extend(self.range_and_containerd());
+        flags
+    }
+
+    fn range_and_containerd(&self) -> [String; 4] {
         let containerd = self.options.containerd.as_ref().map_or("own".to_owned(), |path| path.display().to_string());
-        ["--instance", &self.instance, "--cluster-range", &self.range, "--containerd", &containerd]
-            .map(str::to_owned)
-            .to_vec()
+        ["--cluster-range", &self.range, "--containerd", &containerd].map(str::to_owned)
     }
 
     /// The process id of a role.
@@ -242,9 +228,8 @@ impl Testbed {
     /// # Panics
     /// When the program cannot be started.
     pub fn start_role(&mut self, role: Role) {
-        let (name, command) = self.command(role);
-        let log = self.path(&format!("{name}.log"));
-        let program = Program::start(name, command, &log).expect("a program that starts");
+        let log = self.path(&format!("{}.log", role.name()));
+        let program = Program::start(role.name(), self.command(role), &log).expect("a program that starts");
         self.programs.insert(role, program);
         if role == Role::Containerd {
             wait_for(
@@ -272,99 +257,28 @@ impl Testbed {
         )
     }
 
-    fn command(&self, role: Role) -> (&'static str, Command) {
-        let (data, run) = (self.data(), self.run());
-        let control = format!("unix:{}", run.join("control.sock").display());
-        let containerd = self.containerd();
-        let path = |path: &Path| path.display().to_string();
-        let with = |name: &'static str, arguments: Vec<String>| {
-            let mut command = Command::new(program(name));
-            command.args(arguments).envs(&self.options.environment);
-            (name, command)
+    /// Where the node has its files.
+    fn places(&self) -> Places {
+        Places { data: self.data(), run: self.run(), instance: self.instance.clone(), node_name: None }
+    }
+
+    fn command(&self, role: Role) -> Command {
+        let places = self.places();
+        let launch = places.launch(role, &format!("unix:{}", places.control_socket().display()));
+        let launch = match role {
+            Role::Dev => return self.dev_command("127.0.0.1:0"),
+            Role::ControlPlane => launch.with(&["--cluster-range", &self.range]),
+            Role::Proxy => launch.with(&["--listen", "127.0.0.1:0"]),
+            _ => launch,
         };
-        let strings = |arguments: &[&str]| arguments.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>();
-        match role {
-            Role::Dev => ("orlopctl", self.dev_command("127.0.0.1:0")),
-            Role::Containerd => {
-                with("orlopctl", strings(&["dev", "--containerd-only", "--data", &path(&data), "--run", &path(&run)]))
-            }
-            Role::ControlPlane => with(
-                "orlop-control-plane",
-                strings(&[
-                    "--data-dir",
-                    &path(&data.join("control-plane")),
-                    "--listen",
-                    &control,
-                    "--cluster-range",
-                    &self.range,
-                ]),
-            ),
-            Role::Scheduler => with("orlop-scheduler", strings(&["--control-plane", &control])),
-            Role::Overlay => with(
-                "orlop-overlay",
-                strings(&[
-                    "--control-plane",
-                    &control,
-                    "--data-dir",
-                    &path(&data.join("overlay")),
-                    "--run-dir",
-                    &path(&run.join("overlay")),
-                    "--socket",
-                    &path(&run.join("overlay.sock")),
-                    "--bridge",
-                    &format!("{}0", self.instance),
-                    "--table",
-                    &self.instance,
-                ]),
-            ),
-            Role::Agent => {
-                let (name, mut command) = with(
-                    "orlop-agent",
-                    strings(&[
-                        "--control-plane",
-                        &control,
-                        "--data-dir",
-                        &path(&data.join("agent")),
-                        "--overlay-socket",
-                        &path(&run.join("overlay.sock")),
-                    ]),
-                );
-                command
-                    .env("ORLOP_AGENT_RUN_DIR", run.join("agent"))
-                    .env("ORLOP_AGENT_CONTAINERD_SOCKET", containerd)
-                    .env("ORLOP_AGENT_RUNC_ROOT", run.join("containerd/runc"))
-                    .env("ORLOP_AGENT_CONTAINERD_NAMESPACE", &self.instance)
-                    .env("ORLOP_AGENT_CGROUP_PARENT", &self.instance);
-                (name, command)
-            }
-            Role::Proxy => with(
-                "orlop-proxy",
-                strings(&[
-                    "--control-plane",
-                    &control,
-                    "--data-dir",
-                    &path(&data.join("proxy")),
-                    "--listen",
-                    "127.0.0.1:0",
-                    "--address-file",
-                    &path(&run.join("http.address")),
-                ]),
-            ),
-        }
+        command(launch, &self.options.environment)
     }
 
     /// `orlopctl dev` of this testbed with an HTTP address, for a test that runs it in its own way.
     pub fn dev_command(&self, http: &str) -> Command {
-        let mut command = Command::new(program("orlopctl"));
-        command
-            .args(["dev", "--http", http, "--log-format", "json"])
-            .args(self.dev_flags())
-            .arg("--data")
-            .arg(self.data())
-            .arg("--run")
-            .arg(self.run())
-            .args(&self.options.dev_flags)
-            .envs(&self.options.environment);
+        let launch = self.places().launch(Role::Dev, "").with(&["--http", http, "--log-format", "json"]);
+        let mut command = command(launch, &self.options.environment);
+        command.args(self.range_and_containerd()).args(&self.options.dev_flags);
         command
     }
 
@@ -459,20 +373,7 @@ impl Testbed {
 
     /// The end of each program's log, for messages of failed tests.
     pub fn logs_of_programs(&self) -> String {
-        let mut text = String::new();
-        for entry in std::fs::read_dir(self.folder.path()).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.extension().is_some_and(|e| e == "log") {
-                let log = std::fs::read_to_string(&path).unwrap_or_default();
-                let lines: Vec<&str> = log.lines().collect();
-                text.push_str(&format!("--- {}\n", path.file_name().unwrap_or_default().to_string_lossy()));
-                for line in &lines[lines.len().saturating_sub(40)..] {
-                    text.push_str(line);
-                    text.push('\n');
-                }
-            }
-        }
-        text
+        ends_of_logs(self.folder.path())
     }
 
     /// Stops everything and takes it away, as `make down` does.
@@ -501,6 +402,12 @@ impl Testbed {
     pub fn footprint(&self) -> Footprint {
         Footprint::take(&[&self.instance, &self.folder.path().display().to_string()])
     }
+}
+
+fn command(launch: Launch, environment: &BTreeMap<String, String>) -> Command {
+    let mut command = Command::new(program(launch.program));
+    command.args(launch.arguments).envs(launch.environment).envs(environment);
+    command
 }
 
 impl Drop for Testbed {

@@ -102,12 +102,14 @@ async fn own_containerd(folders: &Folders) -> anyhow::Result<(PathBuf, Option<Da
 /// Runs a containerd of our own until a signal comes; its containers outlive it.
 pub(super) async fn containerd_only(folders: &Folders) -> anyhow::Result<()> {
     let (data, run) = folders.roots();
+    let stop = CancellationToken::new();
+    // Before the start: whoever sees the socket may send a signal at once, and it must not leave containerd behind.
+    let mut signals = tokio::spawn(stop_on_signals(stop.clone()));
     let daemon = Daemon::start(data, run).await?;
     tracing::info!(socket = %daemon.socket().display(), "containerd runs");
-    let stop = CancellationToken::new();
     tokio::select! {
         () = stop.cancelled() => {}
-        aborted = stop_on_signals(stop.clone()) => aborted?,
+        aborted = &mut signals => aborted??,
     }
     Ok(daemon.stop().await?)
 }
