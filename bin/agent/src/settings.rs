@@ -8,6 +8,7 @@ use orlop_runtime::ContainerdConfig;
 use orlop_runtime::images::RegistryConfig;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,6 +36,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
+    /// The IP address at which other nodes reach this one [default: the one from which it reaches the control plane].
+    #[arg(long, value_name = "IP")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<IpAddr>,
 }
 
 /// All settings. The field names are the keys of the file; a key of the environment is its name in capitals after
@@ -47,6 +52,7 @@ pub(crate) struct Settings {
     control_plane: String,
     overlay_socket: PathBuf,
     name: Option<String>,
+    address: Option<IpAddr>,
     labels: BTreeMap<String, String>,
     /// In thousandths of a core.
     reserve_cpu_millis: u64,
@@ -83,6 +89,7 @@ impl Default for Settings {
             control_plane: orlop_client::ADDRESS_AUTO.into(),
             overlay_socket: "/run/orlop/overlay.sock".into(),
             name: None,
+            address: None,
             labels: BTreeMap::new(),
             reserve_cpu_millis: 0,
             reserve_memory_bytes: 0,
@@ -114,6 +121,7 @@ impl Settings {
         ensure!(self.logs.files_max >= 2, "logs.files_max: found {}; at least 2", self.logs.files_max);
         let mut config = Config::new(&self.data_dir, &self.control_plane, &self.overlay_socket);
         config.name = self.name.as_deref().map(str::parse).transpose().context("name")?;
+        config.address = self.address;
         config.labels = self.labels.clone();
         config.reserve = Resources {
             cpu: Some(Cpu(self.reserve_cpu_millis)).filter(|cpu| cpu.0 > 0),

@@ -43,10 +43,15 @@ pub(crate) struct Flags {
     #[arg(long, global = true, value_name = "CIDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     cluster_range: Option<String>,
-    /// A node whose agent was gone so long is silent, in milliseconds, 100 to 600000 [default: 5000].
+    /// A node whose agent was gone so long is suspect, in milliseconds, 100 to 600000 [default: 5000].
     #[arg(long, value_name = "MS")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    silent_after_ms: Option<u64>,
+    suspect_after_ms: Option<u64>,
+    /// A node whose agent was gone so long is lost, and its replicas are replaced elsewhere; in milliseconds, not less than
+    /// suspect_after_ms, at most 86400000 [default: 30000].
+    #[arg(long, value_name = "MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost_after_ms: Option<u64>,
     #[command(subcommand)]
     #[serde(skip)]
     pub(crate) command: Option<Command>,
@@ -94,14 +99,16 @@ pub(crate) struct Settings {
     name: Option<String>,
     make_cluster: bool,
     cluster_range: String,
-    silent_after_ms: u64,
+    suspect_after_ms: u64,
+    lost_after_ms: u64,
     calls_per_second: u32,
     connections_max: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        let Config { data_dir, cluster_range, silent_after, calls_per_second, connections_max, .. } =
+        let whole = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let Config { data_dir, cluster_range, suspect_after, lost_after, calls_per_second, connections_max, .. } =
             Config::new("/var/lib/orlop/control-plane", Vec::new());
         Self {
             data_dir,
@@ -112,7 +119,8 @@ impl Default for Settings {
             // A member that has lost its disk must not go on as another, empty cluster.
             make_cluster: false,
             cluster_range: cluster_range.to_string(),
-            silent_after_ms: u64::try_from(silent_after.as_millis()).unwrap_or(u64::MAX),
+            suspect_after_ms: whole(suspect_after),
+            lost_after_ms: whole(lost_after),
             calls_per_second: calls_per_second.get(),
             connections_max,
         }
@@ -124,8 +132,12 @@ impl Settings {
         let listen = self.listen.iter().map(|text| text.parse::<Listen>()).collect::<Result<_, _>>()?;
         let range = self.cluster_range.parse();
         let cluster_range = range.with_context(|| format!("cluster_range {:?} is no CIDR", self.cluster_range))?;
-        let silent_after = self.silent_after_ms;
-        anyhow::ensure!((100..=600_000).contains(&silent_after), "silent_after_ms {silent_after} is not 100 to 600000");
+        let (suspect, lost) = (self.suspect_after_ms, self.lost_after_ms);
+        anyhow::ensure!((100..=600_000).contains(&suspect), "suspect_after_ms {suspect} is not 100 to 600000");
+        anyhow::ensure!(
+            (suspect..=86_400_000).contains(&lost),
+            "lost_after_ms {lost} is not {suspect} (suspect_after_ms) to 86400000"
+        );
         let advertise = self.advertise.as_ref().map(|text| {
             text.parse::<HostPort>()
                 .map_err(|problem| anyhow::anyhow!("advertise {text:?} is no HOST[:PORT]: {problem}"))
@@ -134,7 +146,8 @@ impl Settings {
         anyhow::ensure!((10..=1_000_000).contains(&self.connections_max), "connections_max is not 10 to 1000000");
         Ok(Config {
             cluster_range,
-            silent_after: Duration::from_millis(silent_after),
+            suspect_after: Duration::from_millis(suspect),
+            lost_after: Duration::from_millis(lost),
             listen_tls: self.listen_tls,
             advertise: advertise.transpose()?,
             name: self.name.as_deref().map(str::parse).transpose().context("name")?,

@@ -110,6 +110,21 @@ pub(crate) enum SpecCommand {
 pub(crate) enum NodeCommand {
     /// List the nodes.
     Ls,
+    /// Place no new replicas on a node; those that it has stay.
+    Cordon {
+        /// The node's name or id.
+        node: String,
+    },
+    /// Let a node have replicas again.
+    Uncordon {
+        /// The node's name or id.
+        node: String,
+    },
+    /// Forget a node that is gone for good; refused while it is alive or may have replicas.
+    Rm {
+        /// The node's name or id.
+        node: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

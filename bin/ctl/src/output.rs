@@ -6,7 +6,7 @@ use orlop_client::{ClusterMembers, ClusterState, Examination, Image, LogLine, Me
 use orlop_model::lifecycle::Phase;
 use orlop_model::plan::Step;
 use orlop_model::{
-    ChangeKind, DeploymentState, Desired, Event, Exit, Level, Liveness, Node, Reason, Replica, Resources,
+    ChangeKind, DeploymentState, Desired, Event, Exit, Level, Node, Reason, Replica, Resources, Revision, Scheduling,
     ServiceChange, ServiceState, StopOrder, Timestamp,
 };
 use serde::Serialize;
@@ -375,9 +375,12 @@ impl ReplicaOut {
 pub(crate) struct NodeOut {
     pub(crate) id: String,
     pub(crate) name: String,
-    /// `alive` or `silent`.
+    /// `alive`, `suspect` or `lost`.
     pub(crate) state: &'static str,
     pub(crate) silent_since: Option<String>,
+    /// `open`, `cordoned` or `draining`.
+    pub(crate) scheduling: &'static str,
+    pub(crate) address: Option<String>,
     pub(crate) cpu: f64,
     pub(crate) cpu_reserved: f64,
     pub(crate) memory: u64,
@@ -396,14 +399,10 @@ impl NodeOut {
         Self {
             id: node.id.to_string(),
             name: node.name.to_string(),
-            state: match node.liveness {
-                Liveness::Alive => "alive",
-                Liveness::Silent(_) => "silent",
-            },
-            silent_since: match node.liveness {
-                Liveness::Alive => None,
-                Liveness::Silent(since) => Some(time(since)),
-            },
+            state: node.liveness.word(),
+            silent_since: node.liveness.silent_since().map(time),
+            scheduling: node.scheduling.word(),
+            address: node.address.as_ref().map(ToString::to_string),
             cpu: node.cpu.0 as f64 / 1000.0,
             cpu_reserved: reserved.cpu.map_or(0, |cpu| cpu.0) as f64 / 1000.0,
             memory: node.memory.0,
@@ -414,6 +413,24 @@ impl NodeOut {
             version: node.version.clone(),
             registered_at: time(node.registered_at),
         }
+    }
+}
+
+/// What a command did to a node.
+#[derive(Debug, Serialize)]
+pub(crate) struct NodeChangeOut {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// Absent when the node was removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) scheduling: Option<&'static str>,
+    pub(crate) revision: u64,
+}
+
+impl NodeChangeOut {
+    pub(crate) fn of(node: &Node, scheduling: Option<Scheduling>, revision: Revision) -> Self {
+        let scheduling = scheduling.map(Scheduling::word);
+        Self { id: node.id.to_string(), name: node.name.to_string(), scheduling, revision: revision.0 }
     }
 }
 

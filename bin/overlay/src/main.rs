@@ -42,6 +42,11 @@ struct Flags {
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     table: Option<String>,
+    /// Whether packets for other nodes' replicas are led to those nodes' addresses; off where the network itself carries them
+    /// [default: true].
+    #[arg(long, value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_routes: Option<bool>,
     /// Take away every namespace, link and rule of this node, and end.
     #[arg(long)]
     #[serde(skip)]

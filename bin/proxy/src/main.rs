@@ -14,11 +14,11 @@ struct Flags {
     #[command(flatten)]
     #[serde(flatten)]
     common: Common,
-    /// Where HTTP is served; loopback only, port 0 takes a free one [default: 127.0.0.1:8080].
+    /// Where HTTP is served, such as 0.0.0.0:80; port 0 takes a free one [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<SocketAddr>,
-    /// The loopback address on which public TCP endpoints have their ports [default: 127.0.0.1].
+    /// The address on which public TCP endpoints have their ports, such as 0.0.0.0 [default: 127.0.0.1].
     #[arg(long, value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     tcp_address: Option<IpAddr>,

@@ -154,7 +154,15 @@ impl Agent {
             known: Known::default(),
         };
         let sessions = Arc::new(Sessions::new(runtime, layout.clone(), board.clone()));
-        let introduction = Introduction { id: node, name, cpu, memory, labels: config.labels.clone() };
+        let introduction = Introduction {
+            id: node,
+            name,
+            cpu,
+            memory,
+            labels: config.labels.clone(),
+            address: config.address,
+            control_plane: config.control_plane.parse()?,
+        };
         let attending = tokio::spawn(attend(introduction, channel.clone(), sessions));
         Ok(Agent {
             uplink: Uplink::start(node, channel, beside.clone()),

@@ -3,6 +3,7 @@
 use orlop_agent_core::Timings;
 use orlop_model::{NodeName, Resources};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ pub struct Config {
     pub overlay_socket: PathBuf,
     /// The node's name; without one, the machine's host name.
     pub name: Option<NodeName>,
+    /// Where other nodes reach this one; without one, the address from which it reaches the control plane.
+    pub address: Option<IpAddr>,
     /// What placement constraints see.
     pub labels: BTreeMap<String, String>,
     /// Of the machine's cpu and memory, what is kept from replicas.
@@ -45,6 +48,7 @@ impl Config {
             control_plane: control_plane.into(),
             overlay_socket: overlay_socket.into(),
             name: None,
+            address: None,
             labels: BTreeMap::new(),
             reserve: Resources::default(),
             environment: BTreeMap::new(),

@@ -1,6 +1,7 @@
 //! What the agent says to the control plane: that it is here, what its replicas do, what people should know.
 
 use crate::session::Sessions;
+use orlop_client::Address;
 use orlop_follower::{Backoff, Reporter, ReporterConfig, SendError};
 use orlop_model::{
     Cpu, Generation, Level, Memory, NodeId, NodeName, Reason, ReplicaId, ReplicaStatus, Subject, Timestamp,
@@ -8,6 +9,7 @@ use orlop_model::{
 use orlop_proto::node::v1 as pb;
 use orlop_proto::node::v1::node_service_client::NodeServiceClient;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -26,6 +28,16 @@ pub(crate) struct Introduction {
     pub(crate) cpu: Cpu,
     pub(crate) memory: Memory,
     pub(crate) labels: BTreeMap<String, String>,
+    /// As configured.
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) control_plane: Address,
+}
+
+impl Introduction {
+    /// Where other nodes reach this one. Asked with each registration: a machine may be given another address.
+    fn address(&self) -> Option<IpAddr> {
+        self.address.or_else(|| crate::node::address_towards(self.control_plane.ip()?))
+    }
 }
 
 /// Reports and events; each is delivered once the control plane can be reached, in order.
@@ -144,6 +156,7 @@ async fn attend_once(
         memory_bytes: introduction.memory.0,
         labels: introduction.labels.clone().into_iter().collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        address: introduction.address().as_ref().map(ToString::to_string).unwrap_or_default(),
     };
     if let Err(status) = client.register(timed(register)).await {
         return (false, status);

@@ -11,7 +11,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::option::of as maybe;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 fn named<T: std::str::FromStr<Err: std::fmt::Debug> + std::fmt::Debug>(
@@ -391,7 +391,17 @@ pub fn service_state() -> impl Strategy<Value = ServiceState> {
 pub fn node() -> impl Strategy<Value = Node> {
     let subnet = (address(), 0u8..=32)
         .prop_map(|(address, prefix)| ipnet::Ipv4Net::new(address, prefix).expect("prefixes go to 32"));
-    let liveness = prop_oneof![Just(Liveness::Alive), timestamp().prop_map(Liveness::Silent)];
+    let liveness = prop_oneof![
+        Just(Liveness::Alive),
+        timestamp().prop_map(Liveness::Suspect),
+        timestamp().prop_map(Liveness::Lost)
+    ];
+    let scheduling = prop_oneof![Just(Scheduling::Open), Just(Scheduling::Cordoned), Just(Scheduling::Draining)];
+    let host = prop_oneof![
+        // Neither loopback nor multicast.
+        (1u8..=126, any::<[u8; 3]>()).prop_map(|(a, [b, c, d])| IpAddr::from([a, b, c, d])),
+        any::<[u16; 7]>().prop_map(|[b, c, d, e, f, g, h]| IpAddr::from([0xfd00, b, c, d, e, f, g, h])),
+    ];
     let labels = btree_map("[a-z./]{1,8}", "[a-z0-9]{0,8}", 0..3);
     (
         node_id(),
@@ -402,9 +412,9 @@ pub fn node() -> impl Strategy<Value = Node> {
         subnet,
         "[0-9]\\.[0-9]\\.[0-9]",
         timestamp(),
-        liveness,
+        (maybe(host), liveness, scheduling),
     )
-        .prop_map(|(id, name, cpu, memory, labels, subnet, version, registered_at, liveness)| Node {
+        .prop_map(|(id, name, cpu, memory, labels, subnet, version, registered_at, rest)| Node {
             id,
             name,
             cpu: Cpu(cpu),
@@ -413,7 +423,9 @@ pub fn node() -> impl Strategy<Value = Node> {
             subnet,
             version,
             registered_at,
-            liveness,
+            address: rest.0,
+            liveness: rest.1,
+            scheduling: rest.2,
         })
 }
 

@@ -177,6 +177,18 @@ impl fmt::Display for Address {
     }
 }
 
+impl Address {
+    /// The IP address that is dialled first; none for a socket of this machine, a host's name, or members that are read from
+    /// a directory.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Address::Unix(_) | Address::Joined(_) => None,
+            Address::Loopback(socket) => Some(socket.ip()),
+            Address::Members(members) => members.first()?.host().parse().ok(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,7 +11,8 @@ use orlop_model::plan::Step;
 use orlop_model::spec::Deployment;
 use orlop_model::view::View;
 use orlop_model::{
-    DeploymentName, Event, Generation, NodeId, ReplicaId, Revision, ServiceChange, ServiceName, ServiceRef, Subject,
+    DeploymentName, Event, Generation, NodeId, ReplicaId, Revision, Scheduling, ServiceChange, ServiceName, ServiceRef,
+    Subject,
 };
 use orlop_proto::operator::v1 as pb;
 use orlop_proto::watch::v1::watch_service_client::WatchServiceClient;
@@ -161,6 +162,19 @@ impl OperatorClient {
             revision: Revision(answer.revision),
             changes: all("changes", answer.changes)?,
         })
+    }
+
+    /// Says whether a node is to have replicas; gives the revision at which it is in force.
+    pub async fn schedule_node(&self, node: NodeId, scheduling: Scheduling) -> Result<Revision, Error> {
+        let scheduling = orlop_proto::cluster::v1::NodeScheduling::from(scheduling).into();
+        let request = pb::ScheduleNodeRequest { node: node.to_string(), scheduling };
+        Ok(Revision(self.answer(self.operator.clone().schedule_node(request).await)?.revision))
+    }
+
+    /// Forgets a node that is gone for good; gives the revision at which it is in force.
+    pub async fn remove_node(&self, node: NodeId) -> Result<Revision, Error> {
+        let request = pb::RemoveNodeRequest { node: node.to_string() };
+        Ok(Revision(self.answer(self.operator.clone().remove_node(request).await)?.revision))
     }
 
     /// What a deploy would do, without doing it.

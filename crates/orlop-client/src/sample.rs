@@ -17,7 +17,9 @@ pub(crate) fn state() -> ClusterState {
         subnet: "10.77.0.0/24".parse().expect("a subnet"),
         version: "0.1.0".into(),
         registered_at: Timestamp(1_000_000),
+        address: None,
         liveness: Liveness::Alive,
+        scheduling: orlop_model::Scheduling::Open,
     };
     ClusterState {
         cluster: Some(ClusterId::from_u128(1)),

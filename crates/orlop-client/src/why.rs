@@ -252,7 +252,12 @@ fn node_line(state: &ClusterState, replica: &Replica, now: Timestamp) -> Option<
         None => Some(format!("Its node {} is not known to the cluster any more.", replica.node)),
         Some(node) => match node.liveness {
             Liveness::Alive => None,
-            Liveness::Silent(since) => Some(format!(
+            Liveness::Lost(since) => Some(format!(
+                "Its node {} has been silent for {} and was given up: its replicas are replaced elsewhere.",
+                node.name,
+                age(now, since)
+            )),
+            Liveness::Suspect(since) => Some(format!(
                 "Its node {} has been silent for {}: what is said here is the last that was heard, and what runs there is believed to run on. Is the agent running there?",
                 node.name,
                 age(now, since)

@@ -1,24 +1,22 @@
 //! Which nodes are there. An agent holds its `Attend` stream open as long as it lives; when it is gone for a while, the
-//! node is silent. The while is measured here, in memory; only the outcome is a command.
+//! node is suspect, and later lost ([`crate::leases`]). The while is measured here, in memory; only the outcome is a command,
+//! one for all nodes that it is due for.
 
 use crate::control::Control;
-use crate::status;
-use orlop_model::{Liveness, NodeId};
+use crate::leases::{Heard, Terms};
+use orlop_model::NodeId;
 use orlop_proto::node::v1 as pb;
 use orlop_state::Kind;
-use orlop_state::command::{NodeAlive, NodeSilent};
+use orlop_state::command::{JudgeNodes, Verdict};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 /// Invitations that may wait for an agent to read them.
 const INVITATIONS_MAX: usize = 64;
-
-/// After a start of the control plane, agents that were connected get so many times the usual while to come back: they
-/// try again with pauses.
-const AFTER_START: u32 = 3;
 
 /// Between two attempts to record what could not be written.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -29,12 +27,16 @@ pub(crate) struct Attendance {
     seats: Mutex<Seats>,
     /// Rings when somebody comes.
     arrivals: watch::Sender<u64>,
+    /// Rings when a node is to be judged anew.
+    stirred: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Seats {
     taken: BTreeMap<NodeId, Seat>,
     given: u64,
+    /// When the connections of those ended that were there, and since when those are expected that only registered.
+    gone: BTreeMap<NodeId, Instant>,
 }
 
 #[derive(Debug)]
@@ -56,10 +58,6 @@ impl Attendance {
         self.seats.lock().taken.keys().copied().collect()
     }
 
-    pub(crate) fn is_present(&self, node: NodeId) -> bool {
-        self.seats.lock().taken.contains_key(&node)
-    }
-
     /// The number of a node's seat, another one each time its agent comes; `None` while it is away.
     pub(crate) fn seat_of(&self, node: NodeId) -> Option<u64> {
         self.seats.lock().taken.get(&node).map(|seat| seat.number)
@@ -68,6 +66,28 @@ impl Attendance {
     /// Hears of every agent that comes.
     pub(crate) fn arrivals(&self) -> watch::Receiver<u64> {
         self.arrivals.subscribe()
+    }
+
+    /// Gives a node a while to connect, from now on.
+    pub(crate) fn expect(&self, node: NodeId) {
+        let mut seats = self.seats.lock();
+        if !seats.taken.contains_key(&node) {
+            seats.gone.insert(node, Instant::now());
+            drop(seats);
+            self.stirred.notify_one();
+        }
+    }
+
+    /// Begins to judge: nobody was heard yet.
+    fn begin(&self) {
+        self.seats.lock().gone.clear();
+    }
+
+    /// Ends the streams of all agents, so that they look for whoever judges now.
+    fn close(&self) {
+        let mut seats = self.seats.lock();
+        seats.taken.clear();
+        seats.gone.clear();
     }
 
     /// Asks a node's agent to open a session.
@@ -94,97 +114,83 @@ impl Control {
         &self,
         node: NodeId,
     ) -> Result<(Presence, mpsc::Receiver<Result<pb::SessionInvitation, Status>>), Status> {
-        let known = self.machine.read(|state| state.node(node).map(|n| n.liveness));
-        let Some(liveness) = known else {
+        if self.machine.read(|state| state.node(node).is_none()) {
             return Err(Status::not_found(format!("there is no node {node}; register it first")));
-        };
+        }
         let (invitations, asked) = mpsc::channel(INVITATIONS_MAX);
         let number = {
             let mut seats = self.attendance.seats.lock();
             seats.given += 1;
             let number = seats.given;
             seats.taken.insert(node, Seat { number, invitations });
+            seats.gone.remove(&node);
             number
         };
         self.attendance.arrivals.send_replace(number);
-        let presence = Presence { control: self.clone(), node, number };
-        if liveness != Liveness::Alive {
-            match self.submit(Kind::NodeAlive(NodeAlive { node })).await {
-                // The node can be worked with all the same.
-                Err(full) if status::is_for_later(&full) => self.note_later(node, number),
-                noted => drop(noted?),
+        self.attendance.stirred.notify_one();
+        Ok((Presence { control: self.clone(), node, number }, asked))
+    }
+
+    /// Judges all nodes until told to end. Whoever leads does this, from the beginning of its term to the end.
+    pub(crate) async fn judge_nodes(&self, until: CancellationToken) {
+        let began = Instant::now();
+        self.attendance.begin();
+        let mut told = false;
+        loop {
+            let (verdicts, mut next) = self.verdicts(began);
+            for node in verdicts.iter().filter(|(_, verdict)| **verdict != Verdict::Alive).map(|(node, _)| node) {
+                tracing::warn!(%node, verdict = ?verdicts[node], "the agent is gone");
             }
-        }
-        Ok((presence, asked))
-    }
-
-    /// Records that a node is alive as soon as that can be written, unless its agent has gone by then.
-    fn note_later(&self, node: NodeId, number: u64) {
-        let control = self.clone();
-        self.tasks.spawn(async move {
-            while control.pause(AGAIN).await && control.attendance.seat_of(node) == Some(number) {
-                let silent = control.machine.read(|s| s.node(node).is_some_and(|n| n.liveness != Liveness::Alive));
-                if !silent || control.submit(Kind::NodeAlive(NodeAlive { node })).await.is_ok() {
-                    return;
-                }
-            }
-        });
-    }
-
-    /// Waits; false when the control plane stops meanwhile.
-    async fn pause(&self, time: Duration) -> bool {
-        tokio::select! {
-            () = tokio::time::sleep(time) => true,
-            () = self.stop.cancelled() => false,
-        }
-    }
-
-    /// Gives every node that is believed to be there a while to connect, after a start.
-    pub(crate) fn watch_for_absentees(&self) {
-        let alive = |state: &orlop_state::State| {
-            state.nodes().filter(|n| n.liveness == Liveness::Alive).map(|n| n.id).collect::<Vec<_>>()
-        };
-        let time = self.config.silent_after * AFTER_START;
-        self.machine.read(alive).into_iter().for_each(|node| self.expect_within(node, time));
-    }
-
-    /// Gives a node a while to connect; then it is silent.
-    pub(crate) fn expect(&self, node: NodeId) {
-        self.expect_within(node, self.config.silent_after);
-    }
-
-    fn expect_within(&self, node: NodeId, time: Duration) {
-        let control = self.clone();
-        self.tasks.spawn(async move {
-            let (mut time, mut told) = (time, false);
-            while control.pause(time).await {
-                let alive = control.machine.read(|s| s.node(node).is_some_and(|n| n.liveness == Liveness::Alive));
-                if !alive || control.attendance.is_present(node) {
-                    return;
-                }
-                if !told {
-                    tracing::warn!(%node, "the agent is gone");
-                }
-                match control.submit(Kind::NodeSilent(NodeSilent { node })).await {
-                    Ok(_) => {}
+            if !verdicts.is_empty() {
+                match self.submit(Kind::JudgeNodes(JudgeNodes { verdicts })).await {
+                    Ok(_) => {
+                        told = false;
+                        // What came up while that was written is judged next.
+                        continue;
+                    }
                     Err(status) => {
                         if !told {
                             let status = status.message();
-                            tracing::warn!(%node, status, "could not record that a node is silent; trying again");
+                            tracing::warn!(status, "could not record which nodes are there; trying again");
                         }
-                        (time, told) = (AGAIN, true);
-                        continue;
+                        told = true;
+                        next = Some(Instant::now() + AGAIN);
                     }
                 }
-                if let Some(number) = control.attendance.seat_of(node)
-                    && control.submit(Kind::NodeAlive(NodeAlive { node })).await.is_err()
-                {
-                    // It came back while that was written.
-                    control.note_later(node, number);
-                }
-                return;
             }
-        });
+            let due = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => {}
+                () = self.attendance.stirred.notified(), if !told => {}
+                () = until.cancelled() => break,
+            }
+        }
+        self.attendance.close();
+    }
+
+    /// What is to be recorded now, and when to look again without news.
+    fn verdicts(&self, began: Instant) -> (BTreeMap<NodeId, Verdict>, Option<Instant>) {
+        let terms = Terms { suspect_after: self.config.suspect_after, lost_after: self.config.lost_after };
+        let (mut verdicts, mut next): (_, Option<Instant>) = (BTreeMap::new(), None);
+        let known: Vec<_> = self.machine.read(|state| state.nodes().map(|node| (node.id, node.liveness)).collect());
+        let seats = self.attendance.seats.lock();
+        let now = Instant::now();
+        for (node, liveness) in known {
+            let heard = match (seats.taken.contains_key(&node), seats.gone.get(&node)) {
+                (true, _) => Heard::Now,
+                (false, Some(end)) => Heard::Until(*end),
+                (false, None) => Heard::Never { began },
+            };
+            let (verdict, again) = terms.judge(liveness, heard, now);
+            verdicts.extend(verdict.map(|verdict| (node, verdict)));
+            next = next.into_iter().chain(again).min();
+        }
+        (verdicts, next)
     }
 }
 
@@ -196,9 +202,8 @@ impl Drop for Presence {
                 return;
             }
             seats.taken.remove(&self.node);
+            seats.gone.insert(self.node, Instant::now());
         }
-        if self.control.leading.leads() {
-            self.control.expect(self.node);
-        }
+        self.control.attendance.stirred.notify_one();
     }
 }

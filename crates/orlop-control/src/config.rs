@@ -21,8 +21,10 @@ pub struct Config {
     pub listen_tls: bool,
     /// The address range that nodes' /24 subnets are cut from. Taken when the cluster is made, ignored later.
     pub cluster_range: ipnet::Ipv4Net,
-    /// A node whose agent was gone so long is silent.
-    pub silent_after: Duration,
+    /// A node whose agent was gone so long is suspect: it gets nothing new.
+    pub suspect_after: Duration,
+    /// A node whose agent was gone so long is lost: others take the place of its replicas. Not less than `suspect_after`.
+    pub lost_after: Duration,
     /// How long an agent may take to open a session that it was asked for.
     pub session_timeout: Duration,
     /// Makes a cluster when the data directory has none. Else a start without one is refused.
@@ -53,7 +55,8 @@ impl Config {
             listen,
             listen_tls: false,
             cluster_range: ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 77, 0, 0), 16),
-            silent_after: Duration::from_secs(5),
+            suspect_after: Duration::from_secs(5),
+            lost_after: Duration::from_secs(30),
             session_timeout: Duration::from_secs(10),
             make_cluster: true,
             advertise: None,

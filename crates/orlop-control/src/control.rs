@@ -46,7 +46,7 @@ pub(crate) struct Call {
     /// Who asks.
     pub(crate) caller: Caller,
     /// Names the change, so that asking again does not make it again.
-    pub(crate) request: Option<u128>,
+    pub(crate) request: Option<RequestId>,
 }
 
 /// The metadata that names a change: a UUID.
@@ -61,7 +61,7 @@ impl Call {
             None => None,
             Some(text) => {
                 let text = text.to_str().map_err(|_| Status::invalid_argument(format!("{REQUEST_ID} is no text")))?;
-                Some(uuid::Uuid::parse_str(text).map_err(invalid)?.as_u128())
+                Some(RequestId(uuid::Uuid::parse_str(text).map_err(invalid)?.into_bytes()))
             }
         };
         Ok(Self { caller, request: id })
@@ -114,7 +114,7 @@ impl Control {
 
     /// Submits a command that somebody asked for, whom the audit log names.
     pub(crate) async fn submit_as(&self, call: &Call, kind: Kind) -> Result<(Revision, Answer), Status> {
-        let request = call.request.map(|id| RequestId(id.to_be_bytes()));
+        let request = call.request;
         self.submit_command(Command { caller: Some(call.caller.text()), request, ..Command::new(now(), kind) }).await
     }
 

@@ -68,6 +68,18 @@ pub(crate) struct Made {
     pub(crate) key: ClusterKey,
 }
 
+impl Made {
+    /// What the state keeps of it: what is secret is sealed.
+    pub(crate) fn sealed(&self) -> Result<InitialTrust, HomeError> {
+        let random = SystemRandom::new();
+        let certificate = self.authority.certificate();
+        let key = seal::authority(&self.key, certificate, self.authority.key(), &random)?;
+        let signing_key = seal::signing_key(&self.key, &SigningKey::generate(&random)?, &random)?;
+        let authority = SealedAuthority { certificate: certificate.der().to_vec().into(), key };
+        Ok(InitialTrust { authority, signing_key })
+    }
+}
+
 impl Home {
     /// The home in a data directory; it need not be there.
     pub fn new(data_dir: &Path) -> Self {

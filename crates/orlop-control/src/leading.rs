@@ -61,9 +61,8 @@ impl Control {
     pub(crate) fn note_leader(&self, leader: Option<u64>) {
         let leads = leader == Some(self.consensus.status().member);
         if let Some(spell) = self.leading.note(leads) {
-            // Every node begins anew with its while to be heard, whatever clock the leader before had.
-            drop(spell);
-            self.watch_for_absentees();
+            let control = self.clone();
+            self.tasks.spawn(async move { control.judge_nodes(spell).await });
         }
     }
 

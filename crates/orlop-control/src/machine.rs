@@ -95,6 +95,7 @@ mod tests {
             memory: orlop_model::Memory(1 << 30),
             labels: Default::default(),
             version: "1".into(),
+            address: None,
         })
     }
 

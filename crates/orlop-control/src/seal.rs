@@ -1,10 +1,10 @@
 //! What the state keeps sealed, opened with this member's copy of the cluster's key.
 
 use crate::machine::Machine;
+use orlop_identity::NoRandomness;
 use orlop_identity::authority::{Authority, AuthorityCertificate, PrivateKey};
 use orlop_identity::seal::{ClusterKey, Purpose, Subject};
 use orlop_identity::token::operator::SigningKey;
-use orlop_identity::NoRandomness;
 use orlop_model::trust::{SecretName, SecretValue};
 use orlop_state::{SealedSecret, SigningKeyPair, State};
 use ring::rand::SecureRandom;

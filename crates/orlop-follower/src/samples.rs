@@ -16,6 +16,8 @@ pub(crate) fn node(number: u128, version: &str) -> Node {
         subnet: "10.77.1.0/24".parse().unwrap(),
         version: version.to_owned(),
         registered_at: Timestamp(1),
+        address: None,
         liveness: orlop_model::node::Liveness::Alive,
+        scheduling: orlop_model::Scheduling::Open,
     }
 }

@@ -56,7 +56,7 @@ fn control(folder: &Path) -> Config {
     Config {
         // So few that a follower which is away for longer needs a snapshot, and enough that most can resume.
         ring_entities: 40,
-        silent_after: Duration::from_secs(3600),
+        suspect_after: Duration::from_secs(3600),
         ..Config::new(folder.join("data"), vec![Listen::Unix(folder.join("control"))])
     }
 }
@@ -70,6 +70,7 @@ async fn register(socket: &Path, number: u64, label: u64) {
         memory_bytes: 1 << 30,
         labels: [("label".to_owned(), format!("{label}-{}", "x".repeat((label % 200) as usize)))].into(),
         version: "0.1.0".into(),
+        address: String::new(),
     };
     NodeServiceClient::new(channel).register(request).await.expect("a node that is registered");
 }

@@ -41,6 +41,7 @@ impl Host {
             run: config.run.join(&folder),
             instance: name.clone(),
             node_name: Some(name.clone()),
+            address: Some(config.address(number).into()),
         };
         Self { number, address: config.address(number), name, places }
     }

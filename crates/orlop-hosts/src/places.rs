@@ -1,6 +1,7 @@
 //! Where a node has its files, and the command lines of its programs that follow from it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// A part of a cluster that is a program of its own.
@@ -63,6 +64,8 @@ pub struct Places {
     pub instance: String,
     /// The node's name; without one, the machine's.
     pub node_name: Option<String>,
+    /// Where other nodes reach it.
+    pub address: Option<IpAddr>,
 }
 
 /// How a program is to be started.
@@ -142,7 +145,7 @@ impl Places {
                 .pair("--data-dir", &keeps)
                 .pair("--run-dir", &self.run.join("overlay"))
                 .pair("--socket", &self.overlay_socket())
-                .with(&["--bridge", &format!("{}0", self.instance), "--table", &self.instance]),
+                .with(&["--bridge", &format!("{}0", self.instance), "--table", &self.instance.replace('-', "_")]),
             Role::Agent => launch
                 .pair("--data-dir", &keeps)
                 .pair("--overlay-socket", &self.overlay_socket())
@@ -154,6 +157,10 @@ impl Places {
             Role::Proxy => launch.pair("--data-dir", &keeps).pair("--address-file", &self.http_address()),
         };
         let launch = launch.with(&["--control-plane", control_plane]);
+        let launch = match (self.address, role) {
+            (Some(address), Role::Agent) => launch.with(&["--address", &address.to_string()]),
+            _ => launch,
+        };
         match (&self.node_name, role) {
             (Some(name), Role::Agent) => launch.with(&["--name", name]),
             (Some(name), Role::Overlay | Role::Proxy) => launch.with(&["--node-name", name]),

@@ -28,7 +28,7 @@ pub use id::{ClusterId, MemberId, NodeId, OperatorTokenId, ReplicaId, SessionId}
 pub use lifecycle::{Desired, Exit, Health, Outcome, Phase, Reason, ReplicaStatus, StopOrder};
 pub use member::Member;
 pub use name::{DeploymentName, EndpointName, InvalidName, NodeName, ServiceName, ServiceRef, StepName, VolumeName};
-pub use node::{Liveness, Node};
+pub use node::{Liveness, Node, Scheduling};
 pub use quantity::{Cpu, Memory, Resources};
 pub use route::{Backend, Route, RouteKey};
 pub use service::{Assignment, DependencyFault, DeploymentState, EndpointFault, Replica, ServiceState, ServiceStatus};

@@ -11,5 +11,5 @@ mod rules;
 
 pub use address::{Addresses, InvalidSubnet, NoFreeAddress, RESTING, Remains, Subnet};
 pub use names::{Instance, InvalidInstance};
-pub use plan::{Bridge, Desired, Inside, Interface, Observed, Port, Step, plan_node, plan_replica};
+pub use plan::{Bridge, Desired, Inside, Interface, Observed, Peers, Port, Step, plan_node, plan_replica};
 pub use rules::{foreign_rules, own_rules};

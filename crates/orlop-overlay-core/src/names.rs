@@ -58,6 +58,12 @@ impl Instance {
         [0x02, 0x6f, a, b, c, d]
     }
 
+    /// The metric of routes to other nodes. It tells them from those of another instance on this machine.
+    pub fn metric(&self) -> u32 {
+        let [a, b, c, ..] = hash(self.bridge.bytes()).to_le_bytes();
+        u32::from_be_bytes([0x6f, a, b, c])
+    }
+
     /// The node's end of a replica's pair of interfaces.
     pub fn port(&self, replica: ReplicaId) -> String {
         const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";

@@ -15,7 +15,12 @@ pub struct Desired {
     pub subnet: Subnet,
     /// The address of each replica.
     pub replicas: BTreeMap<ReplicaId, Ipv4Addr>,
+    /// The other nodes that are reached from here: by their subnet, where they are.
+    pub peers: Peers,
 }
+
+/// Other nodes: by their subnet, the address of the node. Both lie in one network with this node.
+pub type Peers = BTreeMap<Ipv4Net, Ipv4Addr>;
 
 /// What the kernel holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,6 +34,8 @@ pub struct Observed {
     pub rules_right: bool,
     /// The node's ends of replicas' pairs, by name.
     pub ports: BTreeMap<String, Port>,
+    /// The routes that this instance has made.
+    pub routes: Peers,
     /// What is inside each replica's namespace; absent without namespace.
     pub namespaces: BTreeMap<ReplicaId, Inside>,
 }
@@ -118,6 +125,11 @@ pub enum Step {
     RaiseEth0(ReplicaId),
     /// Set the default route.
     SetDefaultRoute(ReplicaId, Ipv4Addr),
+    /// Lead packets for another node's subnet to that node. Depends on the network that the nodes are in, and nothing
+    /// else depends on it.
+    SetRoute(Ipv4Net, Ipv4Addr),
+    /// Remove the route to another node's subnet.
+    RemoveRoute(Ipv4Net),
 }
 
 /// The steps for what all replicas share.
@@ -138,10 +150,14 @@ pub fn plan_node(desired: &Desired, observed: &Observed) -> Vec<Step> {
     if !bridge.up {
         steps.push(Step::RaiseBridge);
     }
-    // The rules come last: they name the bridge, and packets only flow once it is up.
+    // The rules come after what they name: packets only flow once the bridge is up.
     if !observed.rules_right {
         steps.push(Step::WriteRules);
     }
+    let lasting = |subnet: &Ipv4Net| desired.peers.contains_key(subnet);
+    steps.extend(observed.routes.keys().filter(|subnet| !lasting(subnet)).map(|subnet| Step::RemoveRoute(*subnet)));
+    let missing = desired.peers.iter().filter(|(subnet, via)| observed.routes.get(subnet) != Some(via));
+    steps.extend(missing.map(|(subnet, via)| Step::SetRoute(*subnet, *via)));
     steps
 }
 
@@ -237,6 +253,12 @@ mod tests {
                 assert!(inside.eth0.as_ref().unwrap().up);
                 inside.default_route = Some(*via);
             }
+            Step::SetRoute(subnet, via) => {
+                observed.routes.insert(*subnet, *via);
+            }
+            Step::RemoveRoute(subnet) => {
+                observed.routes.remove(subnet).unwrap();
+            }
         }
     }
 
@@ -255,6 +277,7 @@ mod tests {
             instance: Instance::new("orlop0", "orlop").unwrap(),
             subnet: Subnet::new("10.90.1.0/24".parse().unwrap()).unwrap(),
             replicas: replicas.into(),
+            peers: [("10.90.2.0/24".parse().unwrap(), Ipv4Addr::new(192, 0, 2, 2))].into(),
         }
     }
 
@@ -271,7 +294,7 @@ mod tests {
         let desired = desired();
         let whole = settled(&desired, Observed::default());
         let steps = all_steps(&desired, &Observed::default());
-        assert_eq!(steps.len(), 5 + 2 * 6, "{steps:#?}");
+        assert_eq!(steps.len(), 6 + 2 * 6, "{steps:#?}");
         for dies_after in 0..=steps.len() {
             let mut observed = Observed::default();
             steps.iter().take(dies_after).for_each(|step| act(&mut observed, step));
@@ -288,6 +311,15 @@ mod tests {
         type Harm<'a> = (&'a str, Box<dyn Fn(&mut Observed) + 'a>, usize);
         let harms: Vec<Harm<'_>> = vec![
             ("the rules", Box::new(|o| o.rules_right = false), 1),
+            ("a route", Box::new(|o| o.routes.clear()), 1),
+            (
+                "routes that lead astray",
+                Box::new(|o| {
+                    o.routes.insert("10.90.2.0/24".parse().unwrap(), Ipv4Addr::new(192, 0, 2, 9));
+                    o.routes.insert("10.90.9.0/24".parse().unwrap(), Ipv4Addr::new(192, 0, 2, 9));
+                }),
+                2,
+            ),
             ("forwarding", Box::new(|o| o.forwarding = false), 1),
             ("a port off the bridge", Box::new(|o| o.ports.get_mut(&port).unwrap().on_bridge = false), 1),
             (

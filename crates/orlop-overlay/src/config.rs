@@ -24,6 +24,8 @@ pub struct Config {
     pub bridge: String,
     /// The nftables table's name, 1–31 characters.
     pub table: String,
+    /// Lead packets for other nodes' replicas to those nodes' addresses. Off where the network itself carries them.
+    pub node_routes: bool,
 }
 
 impl Default for Config {
@@ -36,6 +38,7 @@ impl Default for Config {
             node_name: orlop_follower::host_name(),
             bridge: "orlop0".to_owned(),
             table: "orlop".to_owned(),
+            node_routes: true,
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The one owner of the node's addresses. Requests, changes of the mesh view and a timer come in; each is dealt with
 //! before the next, so that no two changes of the kernel ever meet.
 
+use crate::mesh::Mesh;
 use crate::network::{Network, NetworkError};
 use ipnet::Ipv4Net;
 use orlop_model::{ReplicaId, Timestamp};
 use orlop_overlay_core::{
-    Addresses, Desired, Instance, InvalidSubnet, NoFreeAddress, Observed, Remains, Subnet, plan_node, plan_replica,
+    Addresses, Desired, Instance, InvalidSubnet, NoFreeAddress, Observed, Remains, Step, Subnet, plan_node,
+    plan_replica,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -76,7 +78,7 @@ pub(crate) enum Request {
 
 enum Event {
     Request(Request),
-    SubnetChanged,
+    MeshChanged,
     Pass,
     Stop,
 }
@@ -100,7 +102,7 @@ pub(crate) struct Daemon {
     pub(crate) network: Network,
     pub(crate) memory: PathBuf,
     /// What the mesh view says.
-    pub(crate) subnet: watch::Receiver<Option<Ipv4Net>>,
+    pub(crate) mesh: watch::Receiver<Mesh>,
     /// `None` until the node has a subnet.
     pub(crate) addresses: Option<Addresses>,
     /// Was it read what an earlier daemon left? Until then no address is given out.
@@ -121,15 +123,18 @@ impl Daemon {
                 biased;
                 () = stop.cancelled() => Event::Stop,
                 Some(request) = requests.recv() => Event::Request(request),
-                Ok(()) = self.subnet.changed() => Event::SubnetChanged,
+                Ok(()) = self.mesh.changed() => Event::MeshChanged,
                 _ = timer.tick() => Event::Pass,
             };
             match event {
                 Event::Stop => break,
                 Event::Request(request) => self.answer(request).await,
-                Event::SubnetChanged => {
+                Event::MeshChanged => {
                     if self.found && self.take_subnet() {
                         self.pass().await;
+                    } else if self.found {
+                        // Nodes come and go without concern to replicas.
+                        self.pass_node().await;
                     }
                 }
                 Event::Pass => self.pass().await,
@@ -174,7 +179,12 @@ impl Daemon {
     }
 
     fn desired(&self, addresses: &Addresses) -> Desired {
-        Desired { instance: self.instance.clone(), subnet: addresses.subnet(), replicas: addresses.held().clone() }
+        Desired {
+            instance: self.instance.clone(),
+            subnet: addresses.subnet(),
+            replicas: addresses.held().clone(),
+            peers: self.mesh.borrow().peers.clone(),
+        }
     }
 
     /// Takes up what is in the kernel, once: each namespace knows its replica's address. What the last daemon noted says
@@ -217,7 +227,7 @@ impl Daemon {
 
     /// Takes up the subnet that the mesh view gives. Answers whether it is new.
     fn take_subnet(&mut self) -> bool {
-        let Some(given) = *self.subnet.borrow_and_update() else { return false };
+        let Some(given) = self.mesh.borrow_and_update().subnet else { return false };
         let current = self.addresses.as_ref().map(|addresses| (addresses.subnet(), addresses.held().len()));
         match (Subnet::new(given), current) {
             (Err(error), _) => {
@@ -240,7 +250,7 @@ impl Daemon {
 
     /// Refuses new replicas while the mesh view wants another subnet than the one that others live in.
     fn check_subnet(&self) -> Result<(), AttachError> {
-        let Some(given) = *self.subnet.borrow() else { return Ok(()) };
+        let Some(given) = self.mesh.borrow().subnet else { return Ok(()) };
         let subnet = Subnet::new(given)?;
         match &self.addresses {
             Some(addresses) if addresses.subnet() != subnet => Err(AttachError::SubnetChanged {
@@ -337,7 +347,13 @@ impl Daemon {
             let observed = self.network.observe_node(&desired).await?;
             for step in plan_node(&desired, &observed) {
                 tracing::info!(?step, "step");
-                self.network.execute(&desired, &step).await?;
+                match self.network.execute(&desired, &step).await {
+                    // One node that cannot be reached keeps no other from being.
+                    Err(error) if matches!(step, Step::SetRoute(..) | Step::RemoveRoute(_)) => {
+                        tracing::error!(error = %chain(&error), "could not set up the way to another node");
+                    }
+                    executed => executed?,
+                }
             }
             Ok::<(), NetworkError>(())
         };

@@ -12,6 +12,7 @@ mod mesh;
 mod namespace;
 mod network;
 mod nft;
+mod routes;
 mod service;
 mod teardown;
 

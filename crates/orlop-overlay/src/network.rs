@@ -2,6 +2,7 @@
 
 use crate::namespace::{self, Namespaces};
 use crate::nft::{self, NftError};
+use crate::routes::Routes;
 use futures::TryStreamExt;
 use ipnet::Ipv4Net;
 use orlop_model::ReplicaId;
@@ -55,7 +56,7 @@ fn io_error(doing: impl fmt::Display) -> impl FnOnce(io::Error) -> NetworkError 
     move |source| NetworkError::Io { doing: doing.to_string(), source }
 }
 
-fn netlink_error(doing: impl fmt::Display) -> impl FnOnce(rtnetlink::Error) -> NetworkError {
+pub(crate) fn netlink_error(doing: impl fmt::Display) -> impl FnOnce(rtnetlink::Error) -> NetworkError {
     move |error| {
         let message = match error {
             rtnetlink::Error::NetlinkError(refused) => refused.to_io().to_string(),
@@ -81,6 +82,7 @@ pub struct Network {
     /// Where [`Written`] is kept.
     written: PathBuf,
     netlink: Handle,
+    routes: Routes,
     namespaces: Namespaces,
 }
 
@@ -93,7 +95,8 @@ impl Network {
         let (connection, netlink, _) = rtnetlink::new_connection().map_err(io_error("open a netlink socket"))?;
         tokio::spawn(connection);
         let namespaces = Namespaces::start().map_err(io_error("start the thread for network namespaces"))?;
-        Ok(Self { instance, namespace_dir, written: run_dir.join("rules.json"), netlink, namespaces })
+        let routes = Routes::new(netlink.clone(), instance.metric());
+        Ok(Self { instance, namespace_dir, written: run_dir.join("rules.json"), netlink, routes, namespaces })
     }
 
     /// The path of a replica's namespace.
@@ -139,13 +142,14 @@ impl Network {
             forwarding: forwarding.trim() != "0",
             bridge: self.bridge().await?,
             rules_right: self.rules_are_right(desired).await?,
+            routes: self.routes.list().await?,
             ..Observed::default()
         })
     }
 
     async fn rules_are_right(&self, desired: &Desired) -> Result<bool, NetworkError> {
         let Some(printed) = nft::own_table(&self.instance).await? else { return Ok(false) };
-        let wanted = own_rules(&self.instance, desired.subnet);
+        let wanted = own_rules(&self.instance, desired.subnet, &desired.peers);
         let written: Option<Written> =
             std::fs::read(&self.written).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         if written != Some(Written { wanted, printed }) {
@@ -259,6 +263,8 @@ impl Network {
                 let set = self.enter(*replica).await?.route().add(route).replace().execute().await;
                 set.map_err(netlink_error(format_args!("set the default route of {replica}")))
             }
+            Step::SetRoute(subnet, via) => self.routes.set(*subnet, *via).await,
+            Step::RemoveRoute(subnet) => self.routes.remove(*subnet).await,
         }
     }
 
@@ -283,7 +289,7 @@ impl Network {
     }
 
     async fn write_rules(&self, desired: &Desired) -> Result<(), NetworkError> {
-        let wanted = own_rules(&self.instance, desired.subnet);
+        let wanted = own_rules(&self.instance, desired.subnet, &desired.peers);
         let foreign = self.missing_foreign_rules().await?;
         if !foreign.is_empty() {
             tracing::info!(rules = ?foreign, "another table drops forwarded packets by policy: letting ours pass");
@@ -302,7 +308,7 @@ impl Network {
         namespace::remove(&path).map_err(io_error(format_args!("remove the network namespace {}", path.display())))
     }
 
-    /// Takes away all that the instance has: replicas, rules, bridge. Nothing there is no error.
+    /// Takes away all that the instance has: replicas, rules, routes, bridge. Nothing there is no error.
     pub async fn remove_all(&self) -> Result<(), NetworkError> {
         for replica in self.replicas()? {
             self.remove_replica(replica).await?;
@@ -324,6 +330,9 @@ impl Network {
         }
         if !script.is_empty() {
             nft::apply(&script).await?;
+        }
+        for subnet in self.routes.list().await?.keys() {
+            self.routes.remove(*subnet).await?;
         }
         remove_link(&self.netlink, self.instance.bridge()).await?;
         let gone = |removed: io::Result<()>, path: &Path| match removed {

@@ -121,13 +121,13 @@ impl Overlay {
         let ended = stop.child_token();
         // However this ends, nothing of it goes on by itself.
         let _ended = ended.clone().drop_guard();
-        let (subnet, follower) = crate::mesh::follow(&config, ended.clone()).await?;
+        let (mesh, follower) = crate::mesh::follow(&config, ended.clone()).await?;
         let daemon = Daemon {
             instance: config.instance()?,
             node: config.node_name.clone(),
             network,
             memory: config.run_dir.join("addresses.json"),
-            subnet,
+            mesh,
             addresses: None,
             found: false,
         };

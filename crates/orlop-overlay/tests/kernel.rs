@@ -24,7 +24,7 @@ impl Place {
         let unique = std::process::id() % 10_000;
         let instance = Instance::new(&format!("ok{number}x{unique}"), &format!("ok{number}x{unique}")).unwrap();
         let subnet = Subnet::new(format!("10.199.{number}.0/24").parse().unwrap()).unwrap();
-        let desired = Desired { instance, subnet, replicas: BTreeMap::new() };
+        let desired = Desired { instance, subnet, replicas: BTreeMap::new(), peers: BTreeMap::new() };
         Self { run_dir: tempfile::tempdir().unwrap(), desired }
     }
 
@@ -166,6 +166,45 @@ async fn a_chain_that_drops_by_policy_lets_our_packets_pass_and_is_as_before_aft
     assert_eq!(during.matches("comment \"orlop").count(), 2, "{during}");
     network.remove_all().await.unwrap();
     assert_eq!(output(&format!("nft -s list table ip {foreign}")), before);
+}
+
+#[tokio::test]
+async fn ways_to_other_nodes_are_set_mended_and_taken_away_and_no_other_route_is_touched() {
+    let mut place = Place::new(5);
+    for command in [
+        "ip link add eth7 type veth peer name eth8",
+        "ip addr add 192.0.2.1/24 dev eth7",
+        "ip link set eth8 up",
+        "ip link set eth7 up",
+    ] {
+        assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
+    }
+    let foreign = "ip route add 10.199.77.0/24 via 192.0.2.9 proto 111 metric 7";
+    assert!(Command::new("sh").args(["-c", foreign]).status().unwrap().success());
+    let peer = |subnet: &str, at: u8| (subnet.parse().unwrap(), Ipv4Addr::new(192, 0, 2, at));
+    let routes = || output("ip -o route show proto 111 | sort").lines().map(str::to_owned).collect::<Vec<_>>();
+    let leads = |subnet: &str, at: &str| routes().iter().any(|r| r.starts_with(&format!("{subnet} via {at} ")));
+    place.desired.peers = [peer("10.199.6.0/24", 6), peer("10.199.7.0/24", 7)].into();
+    let network = place.open();
+    place.settle(&network).await;
+    assert!(leads("10.199.6.0/24", "192.0.2.6") && leads("10.199.7.0/24", "192.0.2.7"), "{:?}", routes());
+
+    // One node moves, one goes, one comes; somebody takes a route away.
+    place.desired.peers = [peer("10.199.6.0/24", 16), peer("10.199.8.0/24", 8)].into();
+    assert_eq!(place.plan(&network).await.len(), 4, "rules, a change, a removal, an addition");
+    place.settle(&network).await;
+    assert!(leads("10.199.6.0/24", "192.0.2.16") && leads("10.199.8.0/24", "192.0.2.8"), "{:?}", routes());
+    assert_eq!(routes().len(), 3, "{:?}", routes());
+    output("ip route del 10.199.8.0/24");
+    assert_eq!(place.plan(&network).await.len(), 1);
+    place.settle(&network).await;
+
+    // A node that is no neighbour cannot be reached so, and that is said.
+    let far = Step::SetRoute("10.199.9.0/24".parse().unwrap(), Ipv4Addr::new(198, 51, 100, 1));
+    let error = network.execute(&place.desired, &far).await.unwrap_err().to_string();
+    assert!(error.contains("node_routes"), "{error}");
+    network.remove_all().await.unwrap();
+    assert_eq!(routes().len(), 1, "the other's route stays: {:?}", routes());
 }
 
 #[tokio::test]

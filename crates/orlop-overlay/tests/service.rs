@@ -96,6 +96,7 @@ impl Node {
             node_name: "here".into(),
             bridge: name.clone(),
             table: name,
+            node_routes: true,
         };
         let listener = UnixListener::bind(place.path().join("control.sock")).unwrap();
         let (subnet, followed) = watch::channel(subnet);

@@ -7,8 +7,8 @@ use crate::Cluster;
 use orlop_model::plan::{Plan, Step};
 use orlop_model::spec::{Condition, Dependency, NodeAttribute, OnFailure};
 use orlop_model::{
-    Desired, Generation, Liveness, NodeId, Outcome, Phase, Replica, ReplicaId, ReplicaStatus, Resources, ServiceRef,
-    ServiceState, StopOrder, Timestamp,
+    Desired, Generation, Liveness, NodeId, Outcome, Phase, Replica, ReplicaId, ReplicaStatus, Resources, Scheduling,
+    ServiceRef, ServiceState, StopOrder, Timestamp,
 };
 use std::collections::BTreeSet;
 
@@ -123,7 +123,10 @@ impl Walk<'_> {
         let mut wrong = Vec::new();
         let Some(node) = self.after.nodes.get(&id) else { return vec![format!("{id} is not known")] };
         if node.liveness != Liveness::Alive {
-            wrong.push(format!("{} is silent", node.name));
+            wrong.push(format!("{} is {}", node.name, node.liveness.word()));
+        }
+        if node.scheduling != Scheduling::Open {
+            wrong.push(format!("{} is {}", node.name, node.scheduling.word()));
         }
         for constraint in &service.spec.placement.constraints {
             let value = match &constraint.attribute {

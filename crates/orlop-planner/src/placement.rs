@@ -1,6 +1,6 @@
 //! Which node takes a replica.
 //!
-//! A node fits when it is alive, every constraint holds, and its cpu and memory cover the reservations of all its
+//! A node fits when it is alive and not cordoned, every constraint holds, and its cpu and memory cover the reservations of all its
 //! replicas that are not over (also of those that are stopping: they hold theirs until they are gone) and the new one.
 //! Of the nodes that fit, the one with the fewest replicas of the same service wins, then the least loaded one by the
 //! larger of its cpu and memory shares, then the one with the fewest replicas, then the first by name.
@@ -128,7 +128,7 @@ impl<'a> Room<'a> {
         let best = self
             .nodes
             .values_mut()
-            .filter(|place| is_alive(place.node) && first_unmet(&service.spec.placement, place.node).is_none())
+            .filter(|place| place.node.takes_replicas() && first_unmet(&service.spec.placement, place.node).is_none())
             .filter(|place| place.fits(ask, place.reserved))
             .min_by_key(|place| {
                 let same = place.wanted.get(&service.name).map_or(0, |wanted| wanted.in_other_slots(slot));
@@ -149,7 +149,7 @@ impl<'a> Room<'a> {
             if place.node.id == leaving.node {
                 gone.add(leaving.reserved);
             }
-            is_alive(place.node)
+            place.node.takes_replicas()
                 && first_unmet(&service.spec.placement, place.node).is_none()
                 && place.fits(service.spec.workload.resources, place.reserved.without(gone))
         });
@@ -160,15 +160,18 @@ impl<'a> Room<'a> {
         if self.nodes.is_empty() {
             return Reason::new("no_nodes", "no node has joined the cluster: start an agent");
         }
-        let alive = || self.nodes.values().filter(|place| is_alive(place.node));
-        if alive().next().is_none() {
-            let names = listing(self.nodes.values().map(|place| place.node.name.to_string()));
-            return Reason::new("no_nodes", format!("no node is alive, silent: {names}"));
+        let open = || self.nodes.values().filter(|place| place.node.takes_replicas());
+        if open().next().is_none() {
+            let closed = self.nodes.values().map(|Place { node, .. }| {
+                let why = if is_alive(node) { node.scheduling.word() } else { node.liveness.word() };
+                format!("{} is {why}", node.name)
+            });
+            return Reason::new("no_nodes", format!("no node takes replicas: {}", listing(closed)));
         }
         let placement = &service.spec.placement;
-        let suitable = || alive().filter(|place| first_unmet(placement, place.node).is_none());
+        let suitable = || open().filter(|place| first_unmet(placement, place.node).is_none());
         if suitable().next().is_none() {
-            let unmet = alive().filter_map(|place| {
+            let unmet = open().filter_map(|place| {
                 first_unmet(placement, place.node).map(|constraint| {
                     let has = match &constraint.attribute {
                         NodeAttribute::Name => String::new(),

@@ -8,7 +8,7 @@
 mod convert;
 mod invalid;
 
-pub use convert::{STEPS_MAX, labels_of};
+pub use convert::{STEPS_MAX, address_of, labels_of, scheduling_of};
 pub use invalid::{InvalidWire, Within};
 
 macro_rules! packages {

@@ -10,9 +10,9 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where HTTP is served; a loopback address. Port 0 takes a free one.
+    /// Where HTTP is served; 0.0.0.0 or [::] for whoever reaches the node. Port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The loopback address on which public TCP endpoints have their ports.
+    /// The address on which public TCP endpoints have their ports; 0.0.0.0 or :: for whoever reaches the node.
     pub tcp_address: IpAddr,
     /// The control plane's address: `unix:/path` or `http://127.0.0.1:port`.
     pub control_plane: String,
@@ -55,17 +55,6 @@ pub enum InvalidConfig {
     /// `node_name`.
     #[error("node_name: {0}")]
     NodeName(#[from] InvalidName),
-    /// An address that others could reach.
-    #[error(
-        "{key}: {address} is not a loopback address; until nodes have identities, every server of Orlop is reachable \
-         from its own machine only: use 127.0.0.1 or ::1"
-    )]
-    NotLoopback {
-        /// Which key of the configuration.
-        key: &'static str,
-        /// What it said.
-        address: IpAddr,
-    },
     /// A time or a number that must not be 0.
     #[error("{key}: 0 is not allowed")]
     Zero {
@@ -77,11 +66,6 @@ pub enum InvalidConfig {
 impl Config {
     /// Finds what cannot work.
     pub(crate) fn check(&self) -> Result<(), InvalidConfig> {
-        for (key, address) in [("listen", self.listen.ip()), ("tcp_address", self.tcp_address)] {
-            if !address.is_loopback() {
-                return Err(InvalidConfig::NotLoopback { key, address });
-            }
-        }
         self.node_name.parse::<NodeName>()?;
         let zero = [
             ("connect_timeout_ms", self.connect_timeout_ms),
@@ -117,11 +101,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_loopback_addresses_are_listened_on() {
-        assert_eq!(Config::default().check(), Ok(()));
-        let open = Config { listen: SocketAddr::from(([0, 0, 0, 0], 80)), ..Config::default() };
-        assert!(open.check().unwrap_err().to_string().starts_with("listen: 0.0.0.0 is not a loopback address"));
-        let open = Config { tcp_address: [192, 0, 2, 1].into(), ..Config::default() };
-        assert!(open.check().is_err());
+    fn nobody_else_reaches_a_proxy_that_was_told_nothing() {
+        let config = Config::default();
+        assert_eq!(config.check(), Ok(()));
+        assert!(config.listen.ip().is_loopback() && config.tcp_address.is_loopback());
+    }
+
+    #[test]
+    fn a_proxy_may_be_public_and_a_bound_must_not_be_0() {
+        let public = Config { listen: SocketAddr::from(([0, 0, 0, 0], 80)), ..Config::default() };
+        assert_eq!(public.check(), Ok(()));
+        let never = Config { connections_max: 0, ..public };
+        assert_eq!(never.check(), Err(InvalidConfig::Zero { key: "connections_max" }));
     }
 }

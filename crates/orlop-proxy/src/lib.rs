@@ -1,4 +1,4 @@
-//! The proxy of a node: takes public HTTP and TCP endpoints on the node's loopback ports and spreads what comes over
+//! The proxy of a node: takes public HTTP and TCP endpoints on the node's ports and spreads what comes over
 //! the replicas that are ready.
 //!
 //! It learns routes from its view and keeps the last good ones on disk, so that it starts and works without a control

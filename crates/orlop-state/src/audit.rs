@@ -4,8 +4,8 @@ use crate::answer::Answer;
 use crate::command::{Kind, TrustCommand};
 use crate::limit::AUDIT_MAX;
 use crate::state::State;
-use orlop_model::Timestamp;
 use orlop_model::trust::{AuditRecord, Digest, audit_hash};
+use orlop_model::{Scheduling, Timestamp};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -75,6 +75,12 @@ pub(crate) fn asked(kind: &Kind) -> Option<Asked> {
         Kind::AddMember(c) => ("member.add", c.name.to_string()),
         Kind::MoveMember(c) => ("member.move", c.id.to_string()),
         Kind::RemoveMember(c) => ("member.remove", c.id.to_string()),
+        Kind::ScheduleNode(c) => match c.scheduling {
+            Scheduling::Open => ("node.uncordon", c.node.to_string()),
+            Scheduling::Cordoned => ("node.cordon", c.node.to_string()),
+            Scheduling::Draining => ("node.drain", c.node.to_string()),
+        },
+        Kind::RemoveNode(c) => ("node.remove", c.node.to_string()),
         Kind::Trust(TrustCommand::CreateJoinToken(c)) => ("token.create", c.token.id.to_string()),
         Kind::Trust(TrustCommand::UseJoinToken(c)) => ("join", c.who()),
         Kind::Trust(TrustCommand::RevokeJoinToken(c)) => ("token.revoke", c.id.to_string()),
@@ -88,8 +94,7 @@ pub(crate) fn asked(kind: &Kind) -> Option<Asked> {
         Kind::Trust(TrustCommand::RemoveSecret(c)) => ("secret.remove", c.name.to_string()),
         Kind::Trust(TrustCommand::SealSecretsAgain(_)) => ("secret.rotate", String::new()),
         Kind::RegisterNode(_)
-        | Kind::NodeSilent(_)
-        | Kind::NodeAlive(_)
+        | Kind::JudgeNodes(_)
         | Kind::ReportReplicas(_)
         | Kind::SubmitPlan(_)
         | Kind::AcquireLease(_)

@@ -22,7 +22,7 @@ pub enum Entity {
     },
     /// What answers for a public endpoint changed, or the endpoint did.
     Route(RouteKey),
-    /// A node registered, changed, was heard again or fell silent, or was forgotten.
+    /// A node registered, changed, was heard again or fell silent, was cordoned, or was forgotten.
     Node(NodeId),
     /// A member was added, moved or removed.
     Member(MemberId),

@@ -259,7 +259,7 @@ impl Testbed {
 
     /// Where the node has its files.
     fn places(&self) -> Places {
-        Places { data: self.data(), run: self.run(), instance: self.instance.clone(), node_name: None }
+        Places { data: self.data(), run: self.run(), instance: self.instance.clone(), node_name: None, address: None }
     }
 
     fn command(&self, role: Role) -> Command {

@@ -10,6 +10,7 @@ mod help;
 mod image;
 mod join;
 mod logs;
+mod node;
 mod scale;
 mod spec;
 mod status;
@@ -19,6 +20,7 @@ mod wait;
 use crate::args::{Command, ImageCommand, NodeCommand, SpecCommand};
 use crate::context::{Context, reader_gone};
 use crate::failure::{Failure, OK};
+use orlop_model::Scheduling;
 
 /// Runs the command; gives the exit code.
 pub(crate) async fn run(context: &Context, command: Command) -> Result<u8, Failure> {
@@ -55,6 +57,9 @@ async fn answer(context: &Context, command: Command) -> Result<u8, Failure> {
         Command::Stop(args) => stop::stop(context, args).await?,
         Command::Events(args) => events::events(context, args).await?,
         Command::Node(NodeCommand::Ls) => status::nodes(context).await?,
+        Command::Node(NodeCommand::Cordon { node }) => node::schedule(context, &node, Scheduling::Cordoned).await?,
+        Command::Node(NodeCommand::Uncordon { node }) => node::schedule(context, &node, Scheduling::Open).await?,
+        Command::Node(NodeCommand::Rm { node }) => node::remove(context, &node).await?,
         Command::Image(ImageCommand::Import(args)) => image::import(context, args).await?,
         Command::Image(ImageCommand::Ls) => image::ls(context).await?,
         Command::Image(ImageCommand::Rm(args)) => image::rm(context, &args).await?,

@@ -273,6 +273,7 @@ pub(super) fn overlay_config(args: &DevArgs, folders: &Folders) -> orlop_overlay
         node_name: args.node_name.as_ref().map_or(defaults.node_name, ToString::to_string),
         bridge: format!("{}0", args.instance),
         table: args.instance.clone(),
+        ..defaults
     }
 }
 

@@ -7,7 +7,7 @@ use orlop_client::ClusterState;
 use orlop_client::why::age;
 use orlop_model::lifecycle::Phase;
 use orlop_model::spec::{Check, Condition, EnvValue, Protocol, Scale, VolumeSource};
-use orlop_model::{DeploymentState, Event, Liveness, Node, Replica, ServiceState, Timestamp};
+use orlop_model::{DeploymentState, Event, Liveness, Node, Replica, Scheduling, ServiceState, Timestamp};
 
 /// A deployment; `state` holds nothing of others.
 pub(crate) fn describe_deployment(
@@ -52,6 +52,7 @@ pub(crate) fn describe_service(
     let env = workload.env.iter().map(|(name, value)| match value {
         EnvValue::Literal(text) => format!("{name}={text:?}"),
         EnvValue::AgentEnv(variable) => format!("{name}=$E:{variable}"),
+        EnvValue::Secret(secret) => format!("{name}=$S:{secret}"),
     });
     let endpoints = spec.endpoints.iter().map(|endpoint| match endpoint.protocol {
         Protocol::Http => {
@@ -192,9 +193,14 @@ pub(crate) fn describe_node(state: &ClusterState, node: &Node, events: &[Event],
             "State",
             Some(match node.liveness {
                 Liveness::Alive => "alive".to_owned(),
-                Liveness::Silent(since) => format!("silent for {}; its work is believed to run on", age(now, since)),
+                Liveness::Suspect(since) => {
+                    format!("suspect, silent for {}; its work is believed to run on", age(now, since))
+                }
+                Liveness::Lost(since) => format!("lost, silent for {}; its work is given up", age(now, since)),
             }),
         ),
+        ("Scheduling", (node.scheduling != Scheduling::Open).then(|| out.scheduling.to_owned())),
+        ("Address", out.address),
         ("Cpu", Some(format!("{} reserved of {}", out.cpu_reserved, out.cpu))),
         ("Memory", Some(format!("{} reserved of {}", size(out.memory_reserved), size(out.memory)))),
         ("Subnet", Some(out.subnet)),

@@ -5,7 +5,7 @@ use crate::output::{level, load};
 use orlop_client::why::age;
 use orlop_client::{ClusterState, Image};
 use orlop_model::lifecycle::Phase;
-use orlop_model::{Desired, Event, Liveness, Memory, Replica, ServiceState, StopOrder, Timestamp};
+use orlop_model::{Desired, Event, Memory, Node, Replica, Scheduling, ServiceState, StopOrder, Timestamp};
 
 /// Services and replicas, and what keeps the whole from working.
 pub(crate) fn status(state: &ClusterState, now: Timestamp) -> String {
@@ -32,8 +32,9 @@ fn health(state: &ClusterState, now: Timestamp) -> String {
         text.push_str("No node has joined: start an agent.\n");
     }
     for node in state.nodes.values() {
-        if let Liveness::Silent(since) = node.liveness {
-            text.push_str(&format!("Node {} has been silent for {}.\n", node.name, age(now, since)));
+        let (name, word) = (&node.name, node.liveness.word());
+        if let Some(since) = node.liveness.silent_since() {
+            text.push_str(&format!("Node {name} is {word}: it has been silent for {}.\n", age(now, since)));
         }
     }
     for service in state.services.values() {
@@ -171,10 +172,7 @@ pub(crate) fn nodes(state: &ClusterState, now: Timestamp) -> String {
             let labels: Vec<String> = node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
             vec![
                 node.name.to_string(),
-                match node.liveness {
-                    Liveness::Alive => "alive".to_owned(),
-                    Liveness::Silent(since) => format!("silent for {}", age(now, since)),
-                },
+                standing(node, now),
                 count.to_string(),
                 format!("{} of {}", reserved.cpu.unwrap_or_default(), node.cpu),
                 format!("{} of {}", size(reserved.memory.unwrap_or_default().0), size(node.memory.0)),
@@ -185,6 +183,18 @@ pub(crate) fn nodes(state: &ClusterState, now: Timestamp) -> String {
         })
         .collect();
     table(&["NODE", "STATE", "REPLICAS", "CPU RESERVED", "MEMORY RESERVED", "SUBNET", "VERSION", "LABELS"], &rows)
+}
+
+/// `alive`, `suspect for 7s`, `alive, cordoned`.
+fn standing(node: &Node, now: Timestamp) -> String {
+    let mut text = node.liveness.word().to_owned();
+    if let Some(since) = node.liveness.silent_since() {
+        text.push_str(&format!(" for {}", age(now, since)));
+    }
+    if node.scheduling != Scheduling::Open {
+        text.push_str(&format!(", {}", node.scheduling.word()));
+    }
+    text
 }
 
 /// All images of all nodes.

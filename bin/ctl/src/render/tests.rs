@@ -57,7 +57,9 @@ fn node(id: NodeId, name: &str, liveness: Liveness) -> Node {
         subnet: "10.77.0.0/24".parse().expect("a subnet"),
         version: "0.1.0".into(),
         registered_at: THEN,
+        address: None,
         liveness,
+        scheduling: orlop_model::Scheduling::Open,
     }
 }
 
@@ -87,7 +89,7 @@ fn troubled() -> ClusterState {
         scheduler: Some("scheduler-1".into()),
         ..ClusterState::default()
     };
-    for node in [node(ALPHA, "alpha", Liveness::Alive), node(BETA, "beta", Liveness::Silent(Timestamp(1_000_060_000)))]
+    for node in [node(ALPHA, "alpha", Liveness::Alive), node(BETA, "beta", Liveness::Suspect(Timestamp(1_000_060_000)))]
     {
         state.nodes.insert(node.id, node);
     }

@@ -26,6 +26,7 @@ pub(crate) async fn join(address: &Address) -> tokio::task::JoinHandle<()> {
         memory_bytes: 1 << 30,
         labels: Default::default(),
         version: "test".into(),
+        address: String::new(),
     };
     client.register(register).await.expect("the node is taken");
     let attended = client.attend(pb::AttendRequest { node: NODE.to_string() }).await.expect("attended").into_inner();

@@ -1,8 +1,10 @@
 //! The node itself: its place on disk, its id, its name and what it has.
 
+mod address;
 mod layout;
 mod machine;
 
+pub(crate) use address::address_towards;
 pub(crate) use layout::{Layout, Lock, write_file};
 pub(crate) use machine::{capacity, host_name};
 

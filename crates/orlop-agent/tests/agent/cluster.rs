@@ -389,7 +389,9 @@ fn mesh() -> impl tokio_stream::Stream<Item = Result<watching::WatchResponse, St
         subnet: "10.213.7.0/24".parse().expect("a subnet"),
         version: "0".into(),
         registered_at: Timestamp(0),
+        address: None,
         liveness: Liveness::Alive,
+        scheduling: orlop_model::Scheduling::Open,
     });
     let change = watching::Change { key: object.key(), object: Some((&object).into()) };
     let response = watching::WatchResponse {

@@ -74,6 +74,7 @@ impl Node {
             node_name: NODE.into(),
             bridge,
             table,
+            node_routes: true,
         };
         let overlay_stop = CancellationToken::new();
         let server = orlop_overlay::start(overlay.clone()).await.expect("the overlay listens");

@@ -179,7 +179,7 @@ fn an_order_to_stop_an_older_generation_and_a_silent_node_are_said() {
     assert!(explain_replica(&state, id).ends_with("\nIt is to be stopped; its node has not begun with that yet."));
 
     let (mut state, id) = one(Phase::Running(Health::Healthy));
-    state.nodes.values_mut().next().expect("there is one").liveness = Liveness::Silent(Timestamp(1_060_000));
+    state.nodes.values_mut().next().expect("there is one").liveness = Liveness::Suspect(Timestamp(1_060_000));
     assert!(explain_replica(&state, id).contains("Its node alpha has been silent for 30s:"));
 
     state.nodes.clear();

@@ -17,6 +17,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// A connection on which nothing came for so long is asked whether it lives: that is how an agent whose machine lost its
+/// power or its network is missed at all.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// One that does not answer for so long is ended.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long the head of an HTTP/1 request may take.
@@ -94,8 +99,8 @@ where
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(Some(Duration::from_secs(20)))
-        .keep_alive_timeout(Duration::from_secs(10))
+        .keep_alive_interval(Some(KEEPALIVE_INTERVAL))
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
         .max_concurrent_streams(CALLS_MAX);

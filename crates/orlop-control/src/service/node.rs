@@ -7,7 +7,7 @@ use futures::StreamExt;
 use orlop_model::{Cpu, Generation, Memory, NodeId, NodeName, Revision, RouteKey, Timestamp, limit};
 use orlop_proto::cluster::v1 as cluster;
 use orlop_proto::node::v1 as pb;
-use orlop_proto::{InvalidWire, Within, labels_of};
+use orlop_proto::{InvalidWire, Within, address_of, labels_of};
 use orlop_state::command::{
     EventRecord, RecordEvents, RegisterNode, ReplicaReport, ReportEndpoints, ReportReplicas, UnservedEndpoint,
 };
@@ -38,7 +38,7 @@ impl pb::node_service_server::NodeService for Service {
         };
         match registered {
             (revision, Answer::Registered { subnet }) => {
-                self.0.expect(id);
+                self.0.attendance.expect(id);
                 let cluster = self.0.machine.read(|state| state.cluster());
                 Ok(Response::new(pb::RegisterResponse {
                     cluster: cluster.map(|id| id.to_string()).unwrap_or_default(),
@@ -138,10 +138,10 @@ fn at_most(field: &str, found: usize, max: usize) -> Result<(), InvalidWire> {
 
 /// What a node that has not changed was told when it registered.
 fn known_as(state: &State, node: &RegisterNode) -> Option<(Revision, Answer)> {
-    let RegisterNode { node: id, name, cpu, memory, labels, version } = node;
+    let RegisterNode { node: id, name, cpu, memory, labels, version, address } = node;
     let known = state.node(*id)?;
-    let same =
-        (&known.name, &known.cpu, &known.memory, &known.labels, &known.version) == (name, cpu, memory, labels, version);
+    let same = (&known.name, &known.cpu, &known.memory, &known.labels, &known.version, &known.address)
+        == (name, cpu, memory, labels, version, address);
     same.then(|| (state.revision(), Answer::Registered { subnet: known.subnet }))
 }
 
@@ -156,6 +156,7 @@ fn register_node(wire: pb::RegisterRequest) -> Result<RegisterNode, InvalidWire>
         memory: Memory(wire.memory_bytes),
         labels: labels_of(wire.labels).within("labels")?,
         version: wire.version,
+        address: address_of("address", &wire.address)?,
     })
 }
 

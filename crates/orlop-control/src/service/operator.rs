@@ -8,9 +8,10 @@ use futures::StreamExt;
 use orlop_model::spec::Deployment;
 use orlop_model::{DeploymentName, Event, Generation, Revision, StopOrder, Subject, plan};
 use orlop_planner::Cluster;
-use orlop_proto::InvalidWire;
+use orlop_proto::cluster::v1::NodeScheduling;
 use orlop_proto::operator::v1 as pb;
-use orlop_state::command::{Deploy, Scale, Stop};
+use orlop_proto::{InvalidWire, scheduling_of};
+use orlop_state::command::{Deploy, RemoveNode, Scale, ScheduleNode, Stop};
 use orlop_state::{Answer, Command, Kind, State};
 use pb::{exec_request, import_image_request};
 use tokio::sync::mpsc;
@@ -79,6 +80,30 @@ impl pb::operator_service_server::OperatorService for Service {
         };
         let (revision, _) = self.0.submit(Kind::Stop(stop)).await?;
         Ok(Response::new(pb::StopResponse { revision: revision.0 }))
+    }
+
+    async fn schedule_node(
+        &self,
+        request: Request<pb::ScheduleNodeRequest>,
+    ) -> Result<Response<pb::ScheduleNodeResponse>, Status> {
+        let request = request.into_inner();
+        let unset = request.scheduling == NodeScheduling::Unspecified as i32;
+        let scheduling = scheduling_of("scheduling", request.scheduling)?;
+        if unset {
+            return Err(InvalidWire::new("scheduling", "is not set").into());
+        }
+        let schedule = ScheduleNode { node: parsed("node", &request.node)?, scheduling };
+        let (revision, _) = self.0.submit(Kind::ScheduleNode(schedule)).await?;
+        Ok(Response::new(pb::ScheduleNodeResponse { revision: revision.0 }))
+    }
+
+    async fn remove_node(
+        &self,
+        request: Request<pb::RemoveNodeRequest>,
+    ) -> Result<Response<pb::RemoveNodeResponse>, Status> {
+        let remove = RemoveNode { node: parsed("node", &request.into_inner().node)? };
+        let (revision, _) = self.0.submit(Kind::RemoveNode(remove)).await?;
+        Ok(Response::new(pb::RemoveNodeResponse { revision: revision.0 }))
     }
 
     async fn get_state(&self, request: Request<pb::GetStateRequest>) -> Result<Response<pb::GetStateResponse>, Status> {

@@ -272,7 +272,7 @@ async fn a_plan_is_foreseen_and_nothing_is_done() {
 
 #[tokio::test]
 async fn a_node_keeps_its_subnet_and_is_silent_when_its_agent_is_gone_for_a_while() {
-    let world = World::start_with(|config| config.silent_after = Duration::from_millis(100)).await;
+    let world = World::start_with(|config| config.suspect_after = Duration::from_millis(100)).await;
     let agent = world.agent("alpha").await;
     assert_eq!(agent.subnet, "10.77.0.0/24");
     assert_eq!(world.agent("beta").await.subnet, "10.77.1.0/24");

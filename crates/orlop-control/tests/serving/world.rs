@@ -113,6 +113,7 @@ impl World {
             memory_bytes: 8 << 30,
             labels: BTreeMap::new(),
             version: "test".into(),
+            address: String::new(),
         };
         let subnet = client.register(request).await.expect("registered").into_inner().subnet;
         let attend = node::AttendRequest { node: id.to_string() };

@@ -139,7 +139,7 @@ prop_compose! {
         for (index, alive) in nodes.into_iter().enumerate() {
             let mut node = plain_node(index as u128 + 1, ["alpha", "beta", "gamma", "delta"][index]);
             if !alive {
-                node.liveness = Liveness::Silent(NOW);
+                node.liveness = Liveness::Suspect(NOW);
             }
             cluster.nodes.insert(node.id, node);
         }

@@ -222,15 +222,16 @@ impl World {
                 let (now, lose) = (self.now, self.random.percent(30));
                 let Some(node) = self.cluster.nodes.get_mut(&id) else { return };
                 match node.liveness {
-                    Liveness::Alive => node.liveness = Liveness::Silent(now),
-                    Liveness::Silent(_) if lose => {
+                    Liveness::Alive => node.liveness = Liveness::Suspect(now),
+                    Liveness::Suspect(since) if lose => {
+                        node.liveness = Liveness::Lost(since);
                         for replica in self.cluster.replicas.values_mut().filter(|r| r.node == id) {
                             if !replica.status.phase.is_finished() {
                                 replica.status.phase = Phase::Finished(Outcome::Lost);
                             }
                         }
                     }
-                    Liveness::Silent(_) => node.liveness = Liveness::Alive,
+                    Liveness::Suspect(_) | Liveness::Lost(_) => node.liveness = Liveness::Alive,
                 }
                 self.trace(|| format!("node {id}: lose {lose}"));
                 self.changed();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! now 1000s
-//! node alpha cpu=2 memory=4Gi disk=ssd silent
+//! node alpha cpu=2 memory=4Gi disk=ssd suspect
 //! service shop/api gen=3 workload=2 replicas=2 cpu=1 memory=256Mi surge=1 unavailable=0 min_healthy=10s changed=990s
 //!         depends=db:healthy:5m:fail where=disk==ssd where=name!=beta stopping kill
 //! replica a0 shop/api/0 gen=2 on=alpha healthy since=900s stop kill
@@ -13,7 +13,8 @@ use orlop_model::plan::{Plan, Step};
 use orlop_model::spec::{Condition, Constraint, Dependency, NodeAttribute, OnFailure, Service, Update, Workload};
 use orlop_model::{
     Cpu, Desired, Generation, Health, Liveness, Memory, Millis, Node, NodeId, Outcome, Phase, Reason, Replica,
-    ReplicaId, ReplicaStatus, Resources, Revision, ServiceRef, ServiceState, ServiceStatus, StopOrder, Timestamp,
+    ReplicaId, ReplicaStatus, Resources, Revision, Scheduling, ServiceRef, ServiceState, ServiceStatus, StopOrder,
+    Timestamp,
 };
 use orlop_planner::Cluster;
 use std::collections::BTreeMap;
@@ -73,7 +74,9 @@ pub(crate) fn plain_node(id: u128, name: &str) -> Node {
         subnet: "10.200.0.0/24".parse().expect("a subnet"),
         version: "0".into(),
         registered_at: Timestamp(0),
+        address: None,
         liveness: Liveness::Alive,
+        scheduling: Scheduling::Open,
     }
 }
 
@@ -108,7 +111,10 @@ impl Scene {
                 Some((key, value)) => {
                     node.labels.insert(key.into(), value.into());
                 }
-                None if word == "silent" => node.liveness = Liveness::Silent(Timestamp(0)),
+                None if word == "suspect" => node.liveness = Liveness::Suspect(Timestamp(0)),
+                None if word == "lost" => node.liveness = Liveness::Lost(Timestamp(0)),
+                None if word == "cordoned" => node.scheduling = Scheduling::Cordoned,
+                None if word == "draining" => node.scheduling = Scheduling::Draining,
                 None => panic!("{word}"),
             }
         }

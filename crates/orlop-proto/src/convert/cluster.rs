@@ -3,12 +3,11 @@
 use super::enums;
 use super::spec::port_of;
 use crate::cluster::v1 as pb;
-use crate::invalid::{bounded, choice, counted, list, optional, parsed, required, text, word};
+use crate::invalid::{bounded, choice, list, optional, parsed, required, text, word};
 use crate::{InvalidWire, Within};
 use orlop_model::lifecycle::{Desired, Health, Outcome, Phase};
 use orlop_model::trust::{SECRET_BYTES_MAX, SecretName, SecretValue};
 use orlop_model::*;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 enums! {
@@ -272,56 +271,6 @@ impl TryFrom<pb::Exit> for Exit {
     fn try_from(wire: pb::Exit) -> Result<Self, InvalidWire> {
         Ok(Self { code: wire.code, out_of_memory: wire.out_of_memory, at: Timestamp(wire.at_ms) })
     }
-}
-
-impl From<&Node> for pb::Node {
-    fn from(node: &Node) -> Self {
-        Self {
-            id: node.id.to_string(),
-            name: node.name.to_string(),
-            cpu_millis: node.cpu.0,
-            memory_bytes: node.memory.0,
-            labels: node.labels.clone(),
-            subnet: node.subnet.to_string(),
-            version: node.version.clone(),
-            registered_at_ms: node.registered_at.0,
-            silent_since_ms: match node.liveness {
-                Liveness::Alive => None,
-                Liveness::Silent(since) => Some(since.0),
-            },
-        }
-    }
-}
-
-impl TryFrom<pb::Node> for Node {
-    type Error = InvalidWire;
-
-    fn try_from(wire: pb::Node) -> Result<Self, InvalidWire> {
-        Ok(Self {
-            id: parsed("id", &wire.id)?,
-            name: parsed("name", &wire.name)?,
-            cpu: Cpu(wire.cpu_millis),
-            memory: Memory(wire.memory_bytes),
-            labels: labels_of(wire.labels).within("labels")?,
-            subnet: parsed("subnet", &wire.subnet)?,
-            version: text("version", wire.version, limit::WORD_BYTES_MAX)?,
-            registered_at: Timestamp(wire.registered_at_ms),
-            liveness: wire.silent_since_ms.map_or(Liveness::Alive, |since| Liveness::Silent(Timestamp(since))),
-        })
-    }
-}
-
-/// Checks a node's labels: at most [`limit::ITEMS_MAX`], keys not empty, keys and values short and without control
-/// characters.
-pub fn labels_of(wire: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, InvalidWire> {
-    counted("", wire.len(), limit::ITEMS_MAX)?;
-    for (key, value) in &wire {
-        word("", key.clone(), limit::WORD_BYTES_MAX)?;
-        if !value.is_empty() {
-            word(key, value.clone(), limit::WORD_BYTES_MAX)?;
-        }
-    }
-    Ok(wire)
 }
 
 impl From<&Event> for pb::Event {

@@ -1,12 +1,13 @@
 //! The edges between domain and wire, one module for each package of `proto/`.
 
 mod cluster;
+mod node;
 mod operator;
 mod scheduler;
 mod spec;
 mod watch;
 
-pub use cluster::labels_of;
+pub use node::{address_of, labels_of, scheduling_of};
 pub use scheduler::STEPS_MAX;
 
 /// Closed sets that are the same on both sides, but for the wire's "unspecified".

@@ -76,6 +76,7 @@ impl Control {
             memory: Memory(16 << 30),
             labels: BTreeMap::new(),
             version: "0".into(),
+            address: None,
         }));
         assert!(matches!(answer, Answer::Registered { .. }), "{answer:?}");
     }

@@ -22,7 +22,7 @@ impl ControlPlane {
         let socket = directory.join("control.sock");
         let config = orlop_control::Config {
             // The node of these tests reports but does not attend.
-            silent_after: Duration::from_secs(3600),
+            suspect_after: Duration::from_secs(3600),
             ..orlop_control::Config::new(directory.join("data"), vec![Listen::Unix(socket.clone())])
         };
         let stop = CancellationToken::new();
@@ -67,6 +67,7 @@ async fn node(address: &Address) -> JoinHandle<()> {
         cpu_millis: 8000,
         memory_bytes: 16 << 30,
         version: "0".into(),
+        address: String::new(),
         ..pb::RegisterRequest::default()
     };
     control.register(register).await.expect("registers");

@@ -5,14 +5,16 @@
 mod acquire_lease;
 mod deploy;
 mod init_cluster;
+mod judge_nodes;
 mod members;
-mod node_liveness;
 mod record_events;
 mod register_node;
+mod remove_node;
 mod report_endpoints;
 mod report_replicas;
 mod retry;
 mod scale;
+mod schedule_node;
 mod stop;
 mod submit_plan;
 mod trust;
@@ -21,13 +23,15 @@ mod unreadable;
 pub use acquire_lease::AcquireLease;
 pub use deploy::Deploy;
 pub use init_cluster::{InitCluster, InitialTrust};
+pub use judge_nodes::{JudgeNodes, Verdict};
 pub use members::{AddMember, MoveMember, RemoveMember};
-pub use node_liveness::{NodeAlive, NodeSilent};
 pub use record_events::{EventRecord, RecordEvents};
 pub use register_node::RegisterNode;
+pub use remove_node::RemoveNode;
 pub use report_endpoints::{ReportEndpoints, UnservedEndpoint};
 pub use report_replicas::{ReplicaReport, ReportReplicas};
 pub use scale::Scale;
+pub use schedule_node::ScheduleNode;
 pub use stop::Stop;
 pub use submit_plan::SubmitPlan;
 pub use trust::*;
@@ -77,10 +81,12 @@ pub enum Kind {
     Stop(Stop),
     /// Makes a node known.
     RegisterNode(RegisterNode),
-    /// A node's agent is not heard any more.
-    NodeSilent(NodeSilent),
-    /// A node's agent is heard again.
-    NodeAlive(NodeAlive),
+    /// What the leader finds of the nodes' agents.
+    JudgeNodes(JudgeNodes),
+    /// Whether a node is to have replicas.
+    ScheduleNode(ScheduleNode),
+    /// A node is gone for good.
+    RemoveNode(RemoveNode),
     /// What a node says of its replicas.
     ReportReplicas(ReportReplicas),
     /// What a scheduler wants done.
@@ -136,8 +142,9 @@ impl State {
             Kind::Scale(command) => command.apply(&mut change),
             Kind::Stop(command) => command.apply(&mut change),
             Kind::RegisterNode(command) => command.apply(&mut change),
-            Kind::NodeSilent(command) => command.apply(&mut change),
-            Kind::NodeAlive(command) => command.apply(&mut change),
+            Kind::JudgeNodes(command) => command.apply(&mut change),
+            Kind::ScheduleNode(command) => command.apply(&mut change),
+            Kind::RemoveNode(command) => command.apply(&mut change),
             Kind::ReportReplicas(command) => command.apply(&mut change),
             Kind::SubmitPlan(command) => command.apply(&mut change),
             Kind::AcquireLease(command) => command.apply(&mut change),

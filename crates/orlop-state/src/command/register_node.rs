@@ -4,14 +4,16 @@
 //! node that had the name is silent, the new one takes its place, its name and its subnet, and the old one's replicas are
 //! lost. While the node that has the name is alive, nobody else gets it.
 
+use super::judge_nodes::forget_node;
 use crate::answer::{Answer, Refusal};
 use crate::command::Change;
 use crate::entity::Entity;
-use crate::history::{of_node, of_replica};
+use crate::history::of_node;
 use crate::limit::NODE_PREFIX;
 use crate::state::State;
-use orlop_model::{Cpu, Level, Liveness, Memory, Node, NodeId, NodeName, Outcome, Phase, Reason, ReplicaId};
+use orlop_model::{Cpu, Level, Liveness, Memory, Node, NodeId, NodeName, Reason};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// Makes a node known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct RegisterNode {
     pub labels: BTreeMap<String, String>,
     /// The agent's version.
     pub version: String,
+    /// Where other nodes reach it.
+    pub address: Option<IpAddr>,
 }
 
 impl RegisterNode {
@@ -46,6 +50,8 @@ impl RegisterNode {
             (None, Some(other)) => other.subnet,
             (None, None) => free_subnet(change.state)?,
         };
+        // What an operator said of the machine holds for whoever has its name.
+        let scheduling = known.or(namesake.as_ref()).map(|node| node.scheduling).unwrap_or_default();
         let news = match known {
             None => Some(("node_registered", format!("node {} joined with subnet {subnet}", self.name))),
             Some(known) if known.liveness != Liveness::Alive => {
@@ -76,7 +82,9 @@ impl RegisterNode {
             subnet,
             version: self.version,
             registered_at: change.now,
+            address: self.address,
             liveness: Liveness::Alive,
+            scheduling,
         };
         change.state.nodes.insert(self.node, node);
         Ok(Answer::Registered { subnet })
@@ -95,22 +103,8 @@ fn free_subnet(state: &State) -> Result<ipnet::Ipv4Net, Refusal> {
 
 /// Forgets a silent node whose name another one takes. What ran there is lost.
 fn replace(change: &mut Change<'_>, old: &Node) {
-    let there = change.state.replicas.values().filter(|r| r.node == old.id && !r.status.phase.is_finished());
-    let lost: Vec<ReplicaId> = there.map(|r| r.id).collect();
-    let message = format!("node {} came back as another one; {} replicas were lost with it", old.name, lost.len());
+    let reason = Reason::new("node_replaced", format!("its node {} came back as another one", old.name));
+    let lost = forget_node(change, old, reason);
+    let message = format!("node {} came back as another one; {lost} replicas were lost with it", old.name);
     change.tell(Level::Warning, of_node(old.id), "node_replaced", message);
-    let now = change.now;
-    for id in lost {
-        let reason = Reason::new("node_replaced", format!("its node {} came back as another one", old.name));
-        change.edit(id, |replica| {
-            replica.status.phase = Phase::Finished(Outcome::Lost);
-            replica.status.since = now;
-            replica.status.reason = Some(reason.clone());
-        });
-        if let Some(subject) = change.state.replicas.get(&id).map(of_replica) {
-            change.tell_at(now, Level::Warning, subject, reason);
-        }
-    }
-    change.state.nodes.remove(&old.id);
-    change.changed.insert(Entity::Node(old.id));
 }

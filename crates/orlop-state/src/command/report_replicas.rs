@@ -2,13 +2,19 @@
 //!
 //! Reports of replicas that are not known, or not at this node, are named as unknown; those of another generation than
 //! the one placed, as stale. Identical reports change nothing, and a time that alone differs is no difference: an agent
-//! that starts again repeats what it finds. What is finished stays finished.
+//! that starts again repeats what it finds. What is finished stays finished, but for a replica whose node was given up:
+//! when the node is back before another replica took the place, it goes on.
 
+use super::judge_nodes::GIVEN_UP;
+use super::submit_plan::is_wanted;
 use crate::answer::{Answer, Refusal};
 use crate::command::Change;
 use crate::history::of_replica;
 use crate::limit::REPORTS_MAX;
-use orlop_model::{Desired, Generation, Health, Level, NodeId, Outcome, Phase, Replica, ReplicaId, ReplicaStatus};
+use crate::state::State;
+use orlop_model::{
+    Desired, Generation, Health, Level, Liveness, NodeId, Outcome, Phase, Replica, ReplicaId, ReplicaStatus,
+};
 
 /// What a node says of its replicas.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,9 +67,13 @@ fn take(change: &mut Change<'_>, report: ReplicaReport) {
     let Some(replica) = change.state.replicas.get(&report.replica) else { return };
     let old = &replica.status;
     let same = ReplicaStatus { since: old.since, ..report.status.clone() } == *old;
-    // Another may have its slot by now.
-    let gave_way = matches!(old.phase, Phase::Finished(Outcome::Stopped | Outcome::Lost));
-    if same || gave_way || (old.phase.is_finished() && !report.status.phase.is_finished()) {
+    let over = match old.phase {
+        // Another may have its slot by now.
+        Phase::Finished(Outcome::Stopped) => true,
+        Phase::Finished(Outcome::Lost) => !may_go_on(change.state, replica),
+        phase => phase.is_finished() && !report.status.phase.is_finished(),
+    };
+    if same || over {
         return;
     }
     let news = news(replica, &report.status);
@@ -73,6 +83,13 @@ fn take(change: &mut Change<'_>, report: ReplicaReport) {
     if let Some((level, code, message)) = news {
         change.tell_at(at, level, subject, orlop_model::Reason::new(code, message));
     }
+}
+
+/// Has its node come back before anything took its place?
+fn may_go_on(state: &State, replica: &Replica) -> bool {
+    let given_up = replica.status.reason.as_ref().is_some_and(|reason| reason.code == GIVEN_UP);
+    let back = state.nodes.get(&replica.node).is_some_and(|node| node.liveness == Liveness::Alive);
+    given_up && back && !state.replicas_of(&replica.service).any(|r| r.slot == replica.slot && is_wanted(r))
 }
 
 /// What of a transition is worth telling.

@@ -15,7 +15,7 @@ use crate::state::State;
 use orlop_model::plan::{Plan, Step};
 use orlop_model::{
     Cpu, Desired, Generation, Level, Liveness, Memory, NodeId, Outcome, Phase, Reason, Replica, ReplicaId,
-    ReplicaStatus, ServiceRef, ServiceStatus, StopOrder,
+    ReplicaStatus, Scheduling, ServiceRef, ServiceStatus, StopOrder,
 };
 use std::collections::BTreeMap;
 
@@ -65,7 +65,7 @@ struct Walk<'a, 's> {
 }
 
 /// Does it hold its slot?
-fn is_wanted(replica: &Replica) -> bool {
+pub(super) fn is_wanted(replica: &Replica) -> bool {
     replica.desired == Desired::Run
         && !matches!(replica.status.phase, Phase::Finished(Outcome::Stopped | Outcome::Lost))
 }
@@ -117,7 +117,12 @@ impl Walk<'_, '_> {
         match state.nodes.get(&node) {
             None => return Err(Reason::new("node_not_found", format!("there is no node {node}"))),
             Some(node) if node.liveness != Liveness::Alive => {
-                return Err(Reason::new("node_silent", format!("node {} is silent", node.name)));
+                let word = node.liveness.word();
+                return Err(Reason::new("node_not_alive", format!("node {} is {word}", node.name)));
+            }
+            Some(node) if node.scheduling != Scheduling::Open => {
+                let word = node.scheduling.word();
+                return Err(Reason::new("node_not_open", format!("node {} is {word}", node.name)));
             }
             Some(_) => {}
         }

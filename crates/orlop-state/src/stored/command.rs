@@ -9,7 +9,8 @@ use orlop_model::plan::Plan;
 use orlop_model::{Cpu, Generation, MemberId, Memory, Millis, RouteKey, StopOrder, Timestamp};
 use orlop_proto::cluster::v1 as cluster;
 use orlop_proto::store::v1 as pb;
-use orlop_proto::{InvalidWire, Within, labels_of};
+use orlop_proto::{InvalidWire, Within, address_of, labels_of, scheduling_of};
+use std::collections::BTreeMap;
 
 impl From<&Command> for pb::Command {
     fn from(command: &Command) -> Self {
@@ -38,9 +39,14 @@ impl From<&Command> for pb::Command {
                 memory_bytes: c.memory.0,
                 labels: c.labels.clone(),
                 version: c.version.clone(),
+                address: c.address.as_ref().map(ToString::to_string).unwrap_or_default(),
             })),
-            Kind::NodeSilent(c) => Some(Wire::NodeSilent(pb::NodeSilent { node: c.node.to_string() })),
-            Kind::NodeAlive(c) => Some(Wire::NodeAlive(pb::NodeAlive { node: c.node.to_string() })),
+            Kind::JudgeNodes(c) => Some(Wire::JudgeNodes(c.into())),
+            Kind::ScheduleNode(c) => Some(Wire::ScheduleNode(pb::ScheduleNode {
+                node: c.node.to_string(),
+                scheduling: cluster::NodeScheduling::from(c.scheduling).into(),
+            })),
+            Kind::RemoveNode(c) => Some(Wire::RemoveNode(pb::RemoveNode { node: c.node.to_string() })),
             Kind::ReportReplicas(c) => Some(Wire::ReportReplicas(pb::ReportReplicas {
                 node: c.node.to_string(),
                 reports: c.reports.iter().map(Into::into).collect(),
@@ -105,9 +111,16 @@ impl TryFrom<pb::Command> for Command {
                 memory: Memory(c.memory_bytes),
                 labels: labels_of(c.labels).within("labels")?,
                 version: c.version,
+                address: address_of("address", &c.address)?,
             }),
-            Wire::NodeSilent(c) => Kind::NodeSilent(NodeSilent { node: parsed("node", &c.node)? }),
-            Wire::NodeAlive(c) => Kind::NodeAlive(NodeAlive { node: parsed("node", &c.node)? }),
+            Wire::NodeSilent(c) => Kind::JudgeNodes(JudgeNodes::one(parsed("node", &c.node)?, Verdict::Suspect)),
+            Wire::NodeAlive(c) => Kind::JudgeNodes(JudgeNodes::one(parsed("node", &c.node)?, Verdict::Alive)),
+            Wire::JudgeNodes(c) => Kind::JudgeNodes(c.try_into()?),
+            Wire::ScheduleNode(c) => Kind::ScheduleNode(ScheduleNode {
+                node: parsed("node", &c.node)?,
+                scheduling: scheduling_of("scheduling", c.scheduling)?,
+            }),
+            Wire::RemoveNode(c) => Kind::RemoveNode(RemoveNode { node: parsed("node", &c.node)? }),
             Wire::ReportReplicas(c) => Kind::ReportReplicas(ReportReplicas {
                 node: parsed("node", &c.node)?,
                 reports: list("reports", c.reports)?,
@@ -144,6 +157,33 @@ fn stop_order(wire: i32) -> Result<StopOrder, InvalidWire> {
     cluster::StopOrder::try_from(wire)
         .map_err(|_| InvalidWire::new("order", format!("found {wire}, which this version does not know")))
         .and_then(|order| StopOrder::try_from(order).within("order"))
+}
+
+impl From<&JudgeNodes> for pb::JudgeNodes {
+    fn from(judge: &JudgeNodes) -> Self {
+        let with = |verdict: Verdict| {
+            judge.verdicts.iter().filter(|(_, v)| **v == verdict).map(|(node, _)| node.to_string()).collect()
+        };
+        Self { alive: with(Verdict::Alive), suspect: with(Verdict::Suspect), lost: with(Verdict::Lost) }
+    }
+}
+
+impl TryFrom<pb::JudgeNodes> for JudgeNodes {
+    type Error = InvalidWire;
+
+    fn try_from(wire: pb::JudgeNodes) -> Result<Self, InvalidWire> {
+        let mut verdicts = BTreeMap::new();
+        for (field, nodes, verdict) in [
+            ("alive", wire.alive, Verdict::Alive),
+            ("suspect", wire.suspect, Verdict::Suspect),
+            ("lost", wire.lost, Verdict::Lost),
+        ] {
+            for node in nodes {
+                verdicts.insert(parsed(field, &node)?, verdict);
+            }
+        }
+        Ok(Self { verdicts })
+    }
 }
 
 impl From<&ReplicaReport> for pb::ReplicaReport {

@@ -295,7 +295,7 @@ fn a_machine_that_lost_its_agents_directory_takes_its_place_again() {
     machine.deploy(&shop("shop", "a", 2));
     machine.plan(vec![start(1, "shop/api", 0, 1, 1), start(2, "shop/api", 1, 1, 2)]);
     machine.report(1, 1, in_phase(READY));
-    machine.apply(Kind::NodeSilent(NodeSilent { node: NodeId::from_u128(1) }));
+    machine.apply(silent(NodeId::from_u128(1)));
     let applied = machine.apply(Kind::RegisterNode(register(9, "alpha")));
     assert_eq!(applied.answer, Answer::Registered { subnet: "10.77.0.0/24".parse().expect("a subnet") });
     assert!(machine.state.node(NodeId::from_u128(1)).is_none());
@@ -311,14 +311,13 @@ fn silence_and_return_are_told_once() {
     let mut machine = Machine::with_cluster();
     let node = NodeId::from_u128(1);
     let alive = |machine: &Machine| machine.state.node(node).expect("a node").liveness == Liveness::Alive;
-    assert_eq!(machine.apply(Kind::NodeAlive(NodeAlive { node })).changed, []);
-    machine.apply(Kind::NodeSilent(NodeSilent { node }));
+    assert_eq!(machine.apply(Kind::JudgeNodes(JudgeNodes::one(node, Verdict::Alive))).changed, []);
+    machine.apply(silent(node));
     assert!(!alive(&machine));
-    assert_eq!(machine.apply(Kind::NodeSilent(NodeSilent { node })).changed, []);
-    machine.apply(Kind::NodeAlive(NodeAlive { node }));
+    assert_eq!(machine.apply(silent(node)).changed, []);
+    machine.apply(Kind::JudgeNodes(JudgeNodes::one(node, Verdict::Alive)));
     assert!(alive(&machine));
-    let unknown = Kind::NodeSilent(NodeSilent { node: NodeId::from_u128(99) });
-    assert_eq!(refused(&machine.apply(unknown).answer), "node_not_found");
+    assert_eq!(machine.apply(silent(NodeId::from_u128(99))).changed, [], "it was removed meanwhile");
 }
 
 #[test]
@@ -404,8 +403,8 @@ fn a_start_is_refused_when_it_does_not_hold_any_more() {
         ("0 service_stopping", vec![start(2, "shop/api", 1, 1, 1)], |m| {
             m.stop("shop", None, GRACEFUL);
         }),
-        ("0 node_silent", vec![start(2, "shop/api", 1, 1, 1)], |m| {
-            m.apply(Kind::NodeSilent(NodeSilent { node: NodeId::from_u128(1) }));
+        ("0 node_not_alive", vec![start(2, "shop/api", 1, 1, 1)], |m| {
+            m.apply(silent(NodeId::from_u128(1)));
         }),
         // What failed for good holds its slot; what is lost does not.
         ("0 slot_taken", vec![start(2, "shop/api", 0, 1, 1)], |m| {

@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+const NODE: u128 = 0x0192_3456_789a_7bcd_8ef0_1234_5678_9abc;
+
 /// A service in which every field of a spec is set.
 fn full_service() -> Service {
     let name = |text: &str| text.parse().expect("a name");
@@ -143,7 +145,7 @@ fn full_status() -> ReplicaStatus {
 }
 
 fn commands() -> Vec<(&'static str, Kind)> {
-    let node = NodeId::from_u128(0x0192_3456_789a_7bcd_8ef0_1234_5678_9abc);
+    let node = NodeId::from_u128(NODE);
     let replica = ReplicaId::from_u128(0x0192_3456_789a_7bcd_8ef0_1234_5678_9abd);
     let status = ServiceStatus {
         blocked: vec![Reason::new("no_node_fits", "no node has 0.5 cpu left")],
@@ -196,6 +198,10 @@ fn commands() -> Vec<(&'static str, Kind)> {
         order: StopOrder::Forced,
     };
     let plan = SubmitPlan { fence: 7, plan: Plan { revision: Revision(41), steps, wake_at: None } };
+    let reachable =
+        RegisterNode { node, address: Some("192.0.2.7".parse().expect("an address")), ..register(1, "alpha") };
+    let all = [Verdict::Alive, Verdict::Suspect, Verdict::Lost, Verdict::Suspect];
+    let judge = JudgeNodes { verdicts: (1..).map(NodeId::from_u128).zip(all).collect() };
     vec![
         ("init_cluster", Kind::InitCluster(init)),
         ("deploy", Kind::Deploy(deploy)),
@@ -203,8 +209,10 @@ fn commands() -> Vec<(&'static str, Kind)> {
         ("scale", Kind::Scale(orlop_state::command::Scale { service: at("shop/api"), replicas: 5 })),
         ("stop", Kind::Stop(stop)),
         ("register_node", Kind::RegisterNode(RegisterNode { node, ..register(1, "alpha") })),
-        ("node_silent", Kind::NodeSilent(NodeSilent { node })),
-        ("node_alive", Kind::NodeAlive(NodeAlive { node })),
+        ("register_node_address", Kind::RegisterNode(reachable)),
+        ("judge_nodes", Kind::JudgeNodes(judge)),
+        ("schedule_node", Kind::ScheduleNode(ScheduleNode { node, scheduling: Scheduling::Draining })),
+        ("remove_node", Kind::RemoveNode(RemoveNode { node })),
         ("report_replicas", Kind::ReportReplicas(ReportReplicas { node, reports: vec![report] })),
         ("report_failures", Kind::ReportReplicas(ReportReplicas { node, reports: failing })),
         ("submit_plan", Kind::SubmitPlan(plan)),
@@ -254,7 +262,7 @@ fn full_state() -> orlop_state::State {
     }
     machine.deploy(&next);
     machine.plan(vec![end(2, StopOrder::Graceful)]);
-    machine.apply(Kind::NodeSilent(NodeSilent { node: NodeId::from_u128(2) }));
+    machine.apply(silent(NodeId::from_u128(2)));
     machine.state
 }
 
@@ -326,8 +334,9 @@ fn every_kind_of_command_has_golden_bytes() {
                 | Wire::Scale(_)
                 | Wire::Stop(_)
                 | Wire::RegisterNode(_)
-                | Wire::NodeSilent(_)
-                | Wire::NodeAlive(_)
+                | Wire::JudgeNodes(_)
+                | Wire::ScheduleNode(_)
+                | Wire::RemoveNode(_)
                 | Wire::ReportReplicas(_)
                 | Wire::SubmitPlan(_)
                 | Wire::AcquireLease(_)
@@ -337,7 +346,8 @@ fn every_kind_of_command_has_golden_bytes() {
                 | Wire::MoveMember(_)
                 | Wire::RemoveMember(_),
             ) => 1,
-            None => 0,
+            // Read, and not written any more: below.
+            Some(Wire::NodeSilent(_) | Wire::NodeAlive(_)) | None => 0,
             // Theirs are in `trust`.
             Some(
                 Wire::CreateJoinToken(_)
@@ -355,7 +365,7 @@ fn every_kind_of_command_has_golden_bytes() {
             ) => 0,
         };
     }
-    assert_eq!(covered, 18, "three of them in two forms");
+    assert_eq!(covered, 20, "four of them in two forms");
 }
 
 #[test]
@@ -385,5 +395,29 @@ fn faults_of_endpoints_are_written_and_read_as_ever() {
     machine.apply(Kind::ReportEndpoints(ReportEndpoints { node: NodeId::from_u128(1), unserved }));
     assert!(machine.state.services().any(|service| !service.faults.is_empty()), "one of them has such an endpoint");
     let bytes = golden("snapshot_faults", &stored::encode_state(&machine.state));
+    assert_eq!(stored::decode_state(&bytes), Ok(machine.state));
+}
+
+#[test]
+fn verdicts_of_one_node_are_read_as_ever() {
+    let node = NodeId::from_u128(NODE);
+    for (name, verdict) in [("node_silent", Verdict::Suspect), ("node_alive", Verdict::Alive)] {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("command_{name}.hex"));
+        let bytes = unhex(&std::fs::read_to_string(&path).expect("golden bytes"));
+        let kind = Kind::JudgeNodes(JudgeNodes::one(node, verdict));
+        assert_eq!(stored::decode_command(&bytes), Command { now: Timestamp(1_700_000_000_000), kind }, "{name}");
+    }
+}
+
+#[test]
+fn how_a_node_stands_is_written_and_read_as_ever() {
+    let mut machine = Machine { now: Timestamp(1_700_000_000_000), ..Machine::default() };
+    machine.init("10.77.0.0/16");
+    let address = Some("fd00::7".parse().expect("an address"));
+    machine.apply(Kind::RegisterNode(RegisterNode { address, ..register(1, "alpha") }));
+    machine.register(2, "beta");
+    machine.apply(Kind::ScheduleNode(ScheduleNode { node: NodeId::from_u128(1), scheduling: Scheduling::Cordoned }));
+    machine.apply(Kind::JudgeNodes(JudgeNodes::one(NodeId::from_u128(2), Verdict::Lost)));
+    let bytes = golden("snapshot_nodes", &stored::encode_state(&machine.state));
     assert_eq!(stored::decode_state(&bytes), Ok(machine.state));
 }

@@ -141,8 +141,8 @@ fn resolve(state: &State, op: &Op, ids: &mut u128) -> Kind {
             Kind::Stop(Stop { deployment: name(*deployment), service, order: *order })
         }
         Op::Register { node, name } => Kind::RegisterNode(register(*node, NODES[name % 3])),
-        Op::Silent { node } => Kind::NodeSilent(NodeSilent { node: a_node(state, *node) }),
-        Op::Alive { node } => Kind::NodeAlive(NodeAlive { node: a_node(state, *node) }),
+        Op::Silent { node } => Kind::JudgeNodes(JudgeNodes::one(a_node(state, *node), Verdict::Suspect)),
+        Op::Alive { node } => Kind::JudgeNodes(JudgeNodes::one(a_node(state, *node), Verdict::Alive)),
         Op::Report { replica, status, elsewhere } => {
             let (replica, node, generation) = a_replica(state, *replica);
             let node = if *elsewhere { a_node(state, 1) } else { node };

@@ -3,6 +3,7 @@
 mod commands;
 mod golden;
 mod history;
+mod nodes;
 mod sample;
 mod stored;
 mod trust;

@@ -100,6 +100,7 @@ pub(crate) fn register(node: u128, name: &str) -> RegisterNode {
         memory: Memory(8 << 30),
         labels: BTreeMap::from([("disk".into(), "ssd".into())]),
         version: "0.1.0".into(),
+        address: None,
     }
 }
 
@@ -165,4 +166,9 @@ pub(crate) fn shop(name: &str, image: &str, replicas: u32) -> Deployment {
 pub(crate) fn with_services<const N: usize>(name: &str, services: [(&str, Service); N]) -> Deployment {
     let services = services.map(|(name, service)| (name.parse().expect("a name"), service));
     Deployment { name: name.parse().expect("a name"), services: services.into() }
+}
+
+/// A node's agent is not heard.
+pub(crate) fn silent(node: NodeId) -> Kind {
+    Kind::JudgeNodes(JudgeNodes::one(node, Verdict::Suspect))
 }

@@ -40,7 +40,9 @@ enum NodeState {
     /// Its agent holds a connection.
     Alive,
     /// Its agent is silent; its work is believed to run on.
-    Silent,
+    Suspect,
+    /// Its agent has been silent for so long that its work is given up, and replaced elsewhere.
+    Lost,
 }
 
 impl Node {
@@ -53,7 +55,8 @@ impl Node {
         }
         let (liveness, silent_since) = match node.liveness {
             Liveness::Alive => (NodeState::Alive, None),
-            Liveness::Silent(since) => (NodeState::Silent, Some(since.into())),
+            Liveness::Suspect(since) => (NodeState::Suspect, Some(since.into())),
+            Liveness::Lost(since) => (NodeState::Lost, Some(since.into())),
         };
         Self {
             id: node.id.to_string(),
