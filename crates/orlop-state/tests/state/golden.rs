@@ -405,7 +405,7 @@ fn verdicts_of_one_node_are_read_as_ever() {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("command_{name}.hex"));
         let bytes = unhex(&std::fs::read_to_string(&path).expect("golden bytes"));
         let kind = Kind::JudgeNodes(JudgeNodes::one(node, verdict));
-        assert_eq!(stored::decode_command(&bytes), Command { now: Timestamp(1_700_000_000_000), kind }, "{name}");
+        assert_eq!(stored::decode_command(&bytes), Command::new(Timestamp(1_700_000_000_000), kind), "{name}");
     }
 }
 

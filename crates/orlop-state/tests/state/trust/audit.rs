@@ -26,7 +26,7 @@ fn what_callers_ask_for_is_recorded_with_its_outcome() {
     let set = SetSecret { name, version: 1, sealed: b"sealed".as_slice().into(), key_version: 1 };
     by(&mut machine, asked("local", Kind::Trust(TrustCommand::SetSecret(set))));
     // What nodes report, and what the control plane does by itself, is not.
-    by(&mut machine, asked("orlop://node", Kind::NodeAlive(NodeAlive { node: NodeId::from_u128(1) })));
+    by(&mut machine, asked("orlop://node", Kind::JudgeNodes(JudgeNodes::one(NodeId::from_u128(1), Verdict::Alive))));
     by(&mut machine, Command::new(Timestamp(20_000), deploy("other")));
     let said: Vec<String> = records(&machine)
         .iter()

@@ -46,7 +46,7 @@ fn answers_are_forgotten_after_ten_minutes_or_ten_thousand() {
     let count = |machine: &mut Machine, request: u64| {
         let mut id = [0xff; 16];
         id[..8].copy_from_slice(&request.to_be_bytes());
-        let kind = Kind::NodeAlive(NodeAlive { node: NodeId::from_u128(1) });
+        let kind = Kind::JudgeNodes(JudgeNodes::one(NodeId::from_u128(1), Verdict::Alive));
         let command = Command { request: Some(RequestId(id)), ..Command::new(Timestamp(620_003), kind) };
         machine.state.apply(Revision(machine.state.revision().0 + 1), command)
     };
