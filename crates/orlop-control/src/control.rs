@@ -3,17 +3,19 @@
 use crate::attendance::Attendance;
 use crate::config::Config;
 use crate::home::Home;
+use crate::hub::Update;
 use crate::leading::Leading;
 use crate::lease::Renewals;
 use crate::machine::Machine;
 use crate::peers::Peers;
+use crate::seal;
 use crate::sessions::Sessions;
 use crate::status;
 use crate::trust::Trust;
 use orlop_consensus::Consensus;
 use orlop_identity::Caller;
 use orlop_model::trust::Role;
-use orlop_model::{ClusterId, DeploymentName, ReplicaId, Revision, SessionId, Timestamp};
+use orlop_model::{ClusterId, DeploymentName, OperatorTokenId, ReplicaId, Revision, SessionId, Timestamp};
 use orlop_state::{Answer, Command, Kind, RequestId, stored};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -128,6 +130,21 @@ impl Control {
         }
     }
 
+    /// Opens the secrets that the assignments of an update name.
+    pub(crate) fn reveal(&self, update: &mut Update) {
+        let mut key = None;
+        update.reveal(|name| {
+            let secret = self.machine.read(|state| state.secret(name).cloned())?;
+            let key = key.get_or_insert_with(|| self.home.key());
+            let opened = match key {
+                Ok(key) => seal::open_secret(key, name, &secret).map_err(|status| status.message().to_owned()),
+                Err(problem) => Err(problem.to_string()),
+            };
+            // Who needs it says that it did not come.
+            opened.inspect_err(|problem| tracing::error!(secret = %name, %problem, "a secret cannot be opened")).ok()
+        });
+    }
+
     /// Why no command is taken now, if none is.
     pub(crate) fn writes_refused(&self) -> Option<String> {
         self.consensus.trouble().map(|trouble| trouble.to_string())
@@ -149,6 +166,10 @@ pub(crate) fn new_replica_id() -> ReplicaId {
 
 pub(crate) fn new_session_id() -> SessionId {
     SessionId::from_u128(new_id())
+}
+
+pub(crate) fn new_operator_token_id() -> OperatorTokenId {
+    OperatorTokenId::from_u128(new_id())
 }
 
 fn new_id() -> u128 {

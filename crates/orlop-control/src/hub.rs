@@ -4,6 +4,7 @@
 //! for more, what changed since its cursor is projected from the *present* state. A slow watcher so gets the outcome of
 //! many changes at once, and one that was away resumes if the ring still reaches back, or else gets a snapshot.
 
+use orlop_model::trust::{SecretName, SecretValue};
 use orlop_model::{Object, Revision, View};
 use orlop_proto::watch::v1 as pb;
 use orlop_state::{Entity, State, view};
@@ -109,6 +110,16 @@ impl Cursor {
 }
 
 impl Update {
+    /// Gives assignments the values of the secrets that they name, as far as there are any.
+    pub(crate) fn reveal(&mut self, mut open: impl FnMut(&SecretName) -> Option<SecretValue>) {
+        for (_, object) in &mut self.changes {
+            if let Some(Object::Assignment(assignment)) = object {
+                let named = assignment.workload.secrets();
+                assignment.secrets = named.into_iter().filter_map(|name| Some((name.clone(), open(name)?))).collect();
+            }
+        }
+    }
+
     /// The next part, of about `bytes_max` at most, or of one object; `None` when all of it was given.
     pub(crate) fn part(&mut self, bytes_max: usize) -> Option<pb::WatchResponse> {
         if self.sent && self.changes.is_empty() {

@@ -1,11 +1,14 @@
 //! What this member shows to prove who it is, and whom it believes.
 
+use crate::control::now;
 use crate::home::Home;
 use crate::machine::Machine;
 use orlop_client::IdentityError;
 use orlop_identity::tls::{self, Credentials};
-use orlop_identity::{AuthorityCertificate, Caller, Identity, PeerCertificate};
+use orlop_identity::token::operator::{self, TrustedKey, VerifyingKey};
+use orlop_identity::{AuthorityCertificate, Caller, Identity, OperatorCaller, PeerCertificate};
 use orlop_model::Timestamp;
+use orlop_state::SigningKeyRecord;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use tokio::net::TcpStream;
@@ -88,19 +91,53 @@ impl Trust {
 
     /// Refuses a certificate that the cluster no longer stands by.
     pub(crate) fn check(&self, found: &PeerCertificate) -> Result<(), Status> {
-        let removed = match found.identity {
-            // One that joins is known here only when this member has applied that.
-            Identity::Member { .. } | Identity::Node { .. } | Identity::Role { .. } => false,
-        };
+        let identity = found.identity.to_string();
+        let (revoked, removed) = self.machine.read(|state| {
+            let removed = match found.identity {
+                // A member's number is the revision that added it: one that is not known later than that has gone.
+                Identity::Member { member, .. } => {
+                    state.member(member).is_none() && state.members().next().is_some() && state.revision().0 > member.0
+                }
+                Identity::Node { .. } | Identity::Role { .. } => false,
+            };
+            (state.is_revoked(&identity, found.issued_at()), removed)
+        });
         if removed {
-            return Err(Status::unauthenticated(format!("{} was removed from the cluster", found.identity)));
+            return Err(Status::unauthenticated(format!("{identity} was removed from the cluster")));
         }
-        let _ = &self.machine;
+        if revoked {
+            return Err(Status::unauthenticated(format!(
+                "the certificate of {identity} was revoked; join again with a new token from `orlopctl token create`"
+            )));
+        }
         Ok(())
     }
 
-    /// Who an operator is, by the token.
-    pub(crate) fn operator(&self, _token: &str) -> Result<Caller, Status> {
-        Err(Status::unauthenticated("tokens are not known yet"))
+    /// Who an operator is, by the token. What the operator may do, the state knows.
+    pub(crate) fn operator(&self, token: &str) -> Result<Caller, Status> {
+        let (cluster, keys) = self.machine.read(|state| {
+            let key = |record: &SigningKeyRecord| TrustedKey {
+                key: VerifyingKey(record.key.public_key),
+                retires_at: record.retires_at,
+            };
+            (state.cluster(), state.signing_keys().map(key).collect::<Vec<_>>())
+        });
+        let cluster = cluster.ok_or_else(|| Status::unavailable("the cluster is not made yet; try again"))?;
+        let claims = operator::verify(token, cluster, &keys, now());
+        let claims = claims.map_err(|refused| Status::unauthenticated(refused.to_string()))?;
+        let known =
+            self.machine.read(|state| state.operator_of(&claims.operator, claims.token, claims.issued_at).cloned());
+        let Some(known) = known else {
+            return Err(Status::unauthenticated(format!(
+                "the token of {} was revoked, or the operator removed; log in with a new one from `orlopctl operator token`",
+                claims.operator
+            )));
+        };
+        Ok(Caller::Operator(OperatorCaller {
+            name: known.name,
+            role: known.role,
+            deployments: known.deployments,
+            token: claims.token,
+        }))
     }
 }

@@ -2,6 +2,7 @@
 //! crate, and writes the answer.
 
 mod admin;
+mod identity;
 mod node;
 mod operator;
 mod scheduler;
@@ -9,6 +10,7 @@ mod watch;
 
 use crate::control::Control;
 use orlop_proto::admin::v1::admin_service_server::AdminServiceServer;
+use orlop_proto::identity::v1::identity_service_server::IdentityServiceServer;
 use orlop_proto::node::v1::node_service_server::NodeServiceServer;
 use orlop_proto::operator::v1::operator_service_server::OperatorServiceServer;
 use orlop_proto::scheduler::v1::scheduler_service_server::SchedulerServiceServer;
@@ -38,6 +40,7 @@ pub(crate) fn routes(control: &Control) -> Routes {
     routes
         .add_service(limited!(AdminServiceServer, admin::Service(control.clone())))
         .add_service(control.consensus.peer_service())
+        .add_service(limited!(IdentityServiceServer, identity::Service(control.clone())))
         .add_service(limited!(OperatorServiceServer, operator::Service(control.clone())))
         .add_service(limited!(NodeServiceServer, node::Service(control.clone())))
         .add_service(limited!(SchedulerServiceServer, scheduler::Service(control.clone())))

@@ -61,6 +61,9 @@ impl Watcher {
             // Marked before looking, so that what is applied in between rings again.
             self.bell.borrow_and_update();
             self.update = self.control.machine.advance(&mut self.cursor);
+            if let Some(update) = &mut self.update {
+                self.control.reveal(update);
+            }
             if self.update.is_some() {
                 continue;
             }

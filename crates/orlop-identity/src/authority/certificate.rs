@@ -138,6 +138,11 @@ impl PeerCertificate {
         now.0 >= self.not_after.0.saturating_add(1000)
     }
 
+    /// When it was issued.
+    pub fn issued_at(&self) -> Timestamp {
+        self.not_before + super::BACKDATED
+    }
+
     /// When its holder should ask for a new one: after two thirds of its life.
     pub fn renew_at(&self) -> Timestamp {
         self.not_before + Millis((self.not_after - self.not_before).0 / 3 * 2)

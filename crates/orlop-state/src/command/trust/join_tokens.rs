@@ -81,8 +81,8 @@ impl UseJoinToken {
     /// Who joins, as the audit log names it.
     pub(crate) fn who(&self) -> String {
         match &self.joins {
-            Joins::Node(node) => node.to_string(),
-            Joins::Member(member) => member.name.to_string(),
+            Joins::Node(node) => format!("{node} by token {}", self.id),
+            Joins::Member(member) => format!("member {} by token {}", member.name, self.id),
         }
     }
 
