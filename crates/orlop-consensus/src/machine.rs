@@ -166,6 +166,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
                 }
             }
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(RETRY) => {}
                 () = self.stop.cancelled() => return Err(io::Error::other("the member is shutting down")),
             }

@@ -239,6 +239,7 @@ fn protocol(error: impl std::fmt::Display) -> StartError {
 async fn take_snapshots(raft: Raft, due: Arc<Notify>, stop: CancellationToken) {
     loop {
         tokio::select! {
+            biased;
             () = due.notified() => {}
             () = stop.cancelled() => return,
         }

@@ -42,6 +42,7 @@ impl Member {
                 return Err(SubmitError::NoLeader { waited: self.options.leader_wait, reason });
             }
             tokio::select! {
+                biased;
                 _ = leadership.changed() => {}
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
                 () = self.stop.cancelled() => return Err(SubmitError::ShuttingDown),
