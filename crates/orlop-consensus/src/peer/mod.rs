@@ -1,6 +1,8 @@
 //! How members reach each other. [`Peer`] is a member as another one sees it, and [`Peers`] finds them: over gRPC
 //! ([`Dial`]), or, in a simulation, over a network that is none.
 
+#[cfg(test)]
+mod golden;
 pub(crate) mod grpc;
 pub(crate) mod incoming;
 pub(crate) mod outgoing;
