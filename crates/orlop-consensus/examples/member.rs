@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
 
 /// Counts what it is given.
@@ -52,11 +52,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let consensus = Consensus::start(options, Arc::new(Counter::default()), Arc::new(Plain)).await?;
     let listener = TcpListener::bind(listen).await?;
     let server = Server::builder()
-        .tcp_nodelay(true)
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(8 << 20)
         .add_service(consensus.peer_service());
-    let serving = tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    let serving = tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))));
     println!("ready");
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {

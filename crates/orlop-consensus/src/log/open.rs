@@ -79,8 +79,9 @@ impl Damage {
         StartError::Damaged {
             path: self.directory.clone(),
             problem,
-            remedy: "acknowledged commands may be lost, so nothing was changed. Restore the directory from a backup; or, to \
-                     go on from the newest snapshot beside it and lose what came after, move this directory away"
+            remedy: "acknowledged commands may be lost, so nothing was changed. If the cluster has other members, remove this \
+                     one and add it again under a new number with an empty directory. If it has none, restore a backup; or, \
+                     to go on from the newest snapshot beside it and lose what came after, move this directory away"
                 .into(),
         }
     }

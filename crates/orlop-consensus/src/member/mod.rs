@@ -14,7 +14,7 @@ use crate::peer::outgoing::{Known, Outgoing};
 use crate::peer::receive::Receiver;
 use crate::room::Room;
 use crate::snapshot::Snapshots;
-use crate::types::{LogId, Raft, Types};
+use crate::types::{LogId, Raft, SnapshotMeta, Types};
 use crate::{Leadership, Options, StartError, StateMachine, Status, SubmitError};
 use open::{Opened, open};
 pub(crate) use open::{io_error, lock};
@@ -73,6 +73,9 @@ impl Member {
                 .map_err(|e| StartError::Protocol(e.to_string()))??
         };
         let Opened { lock, mut log, snapshots, restored } = opened;
+        if log.is_blank() && restored.as_ref().is_some_and(|meta| has_others(meta, options.member)) {
+            return Err(forgotten(&options));
+        }
         if let Some(last) = restored.as_ref().and_then(|meta| meta.last_log_id) {
             log.vote_no_earlier_than(last).await.map_err(io_error(&options.directory))?;
         }
@@ -228,6 +231,21 @@ impl Member {
                 self.broken(reason).into()
             }
         }
+    }
+}
+
+fn has_others(meta: &SnapshotMeta, member: u64) -> bool {
+    meta.last_membership.membership().voter_ids().any(|voter| voter != member)
+}
+
+/// The log was put aside, and with it the votes: among others this member would break what it promised them.
+fn forgotten(options: &Options) -> StartError {
+    StartError::Damaged {
+        path: options.directory.join("log"),
+        problem: "it is empty, and the snapshots beside it are of a cluster with several members".into(),
+        remedy: "remove this member from the cluster and add it again under a new number with an empty directory; when no \
+                 majority of the members is left, recover the one that has most"
+            .into(),
     }
 }
 

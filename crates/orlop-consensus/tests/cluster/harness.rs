@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 
 pub(crate) struct Node {
     pub(crate) consensus: Consensus,
@@ -69,6 +69,12 @@ impl Cluster {
         self.start_at(member, &address(member)).await;
     }
 
+    /// Why a member does not start.
+    pub(crate) async fn try_start(&self, member: u64) -> Result<(), orlop_consensus::StartError> {
+        let options = Options { member, ..Options::new(self.directory(member)) };
+        Consensus::start(options, List::new(), self.network.dial(member)).await.map(drop)
+    }
+
     pub(crate) async fn start_at(&mut self, member: u64, address: &str) {
         let mut options = Options { member, ..Options::new(self.directory(member)) };
         (self.change)(&mut options);
@@ -96,8 +102,8 @@ impl Cluster {
             tokio::net::TcpListener::from_std(listener).unwrap()
         };
         self.network.place(member, address, listener.local_addr().unwrap().port());
-        let server = tonic::transport::Server::builder().tcp_nodelay(true).add_service(service);
-        runtime.spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        let server = tonic::transport::Server::builder().add_service(service);
+        runtime.spawn(server.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))));
         self.nodes.insert(member, Node { consensus, list, runtime: Some(runtime) });
     }
 

@@ -36,6 +36,20 @@ async fn a_voter_with_an_empty_disk_is_refused_and_one_with_a_new_number_is_not(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_among_others_that_lost_its_log_is_refused_also_when_it_has_a_snapshot() {
+    let mut cluster = Cluster::with(3, |options| options.snapshot_after_entries = 20).await;
+    for number in 0..50 {
+        cluster.submit(1, &number.to_string()).await.unwrap();
+    }
+    wait_until("a snapshot", || cluster.member(2).status().snapshot > 0).await;
+    cluster.on(2, |member| async move { member.shutdown().await }).await;
+    cluster.kill(2);
+    std::fs::remove_dir_all(cluster.directory(2).join("log")).unwrap();
+    let error = cluster.try_start(2).await.unwrap_err().to_string();
+    assert!(error.contains("add it again under a new number"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_learner_with_an_empty_disk_is_filled_again() {
     let mut cluster = Cluster::new(3).await;
     cluster.start(4).await;
