@@ -1,7 +1,7 @@
 //! The OpenAPI 3.1 document ([OAS](https://spec.openapis.org/oas/v3.1.1.html)), made from the table of operations and
 //! the types that they speak.
 
-use super::operation::{Answer, Body, JSON, Operation, YAML};
+use super::operation::{Answer, Body, EVENTS, JSON, JSON_LINES, Operation, YAML};
 use super::parameter::Place;
 use super::table::GROUPS;
 use super::types::Scale;
@@ -110,11 +110,8 @@ fn content(body: Body) -> Value {
 fn good(answer: &Answer, says: &mut SchemaGenerator) -> Value {
     let schema = answer.schema.map(|schema| schema(says).to_value());
     let media = |media: &&str| {
-        let mut content = Map::new();
-        if let Some(schema) = &schema {
-            content.insert("schema".into(), schema.clone());
-        }
-        ((*media).to_owned(), Value::Object(content))
+        let content = schema.as_ref().map(|schema| json!({ "schema": form(media, schema) }));
+        ((*media).to_owned(), content.unwrap_or_else(|| json!({})))
     };
     let mut value = json!({
         "description": answer.doc,
@@ -126,6 +123,24 @@ fn good(answer: &Answer, says: &mut SchemaGenerator) -> Value {
             json!({ "ETag": { "required": true, "description": "The deployment's generation.", "schema": schema } });
     }
     value
+}
+
+/// What a media type makes of a schema. OpenAPI 3.1 has no words for streams: as from 3.2 on, JSON lines are an array
+/// of their items, and readers of 3.1 take the schema of a stream of events for that of each event.
+fn form(media: &str, schema: &Value) -> Value {
+    match media {
+        JSON_LINES => json!({ "type": "array", "items": schema }),
+        EVENTS => json!({
+            "type": "object",
+            "properties": {
+                "event": { "type": "string" },
+                "id": { "type": "string" },
+                "data": { "type": "string", "contentMediaType": JSON, "contentSchema": schema },
+            },
+            "required": ["event", "data"],
+        }),
+        _ => schema.clone(),
+    }
 }
 
 /// The statuses of problems that an operation may be answered with.

@@ -33,7 +33,11 @@ fn line(at_ns: u64, text: &str) -> Frame {
 }
 
 /// An agent whose logs are these, at these times, and then one more line for each message of the channel.
-fn with_logs(agent: &mut Agent, past: Vec<(u64, &'static str)>, live: Option<mpsc::Receiver<(u64, &'static str)>>) {
+pub(crate) fn with_logs(
+    agent: &mut Agent,
+    past: Vec<(u64, &'static str)>,
+    live: Option<mpsc::Receiver<(u64, &'static str)>>,
+) {
     let live = std::sync::Arc::new(tokio::sync::Mutex::new(live));
     agent.serve_sessions(move |kind, session| {
         let (past, live) = (past.clone(), live.clone());

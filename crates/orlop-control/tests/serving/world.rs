@@ -67,6 +67,11 @@ impl World {
             Some(orlop_control::start(self.config.clone(), self.stop.clone()).await.expect("a control plane"));
     }
 
+    /// Where it listens now, with the real ports.
+    pub(crate) fn listening(&self) -> &[Listen] {
+        self.running.as_ref().expect("it runs").listening()
+    }
+
     pub(crate) fn listen(&self) -> Vec<Listen> {
         self.config.listen.clone()
     }

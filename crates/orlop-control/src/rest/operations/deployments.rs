@@ -9,7 +9,7 @@ use crate::rest::serve::Member;
 use crate::rest::types::{Deployed, Deployment, DeploymentDetail, Deployments, Plan, Service, Stopped};
 use crate::rest::{reply, spec};
 use axum::response::Response;
-use http::Method;
+use http::{Method, StatusCode};
 use orlop_proto::operator::v1 as pb;
 
 const DEPLOY: &str = "/orlop.operator.v1.OperatorService/Deploy";
@@ -95,8 +95,9 @@ async fn get(member: Member, input: Input) -> Result<Response, Problem> {
 async fn deploy(member: Member, input: Input) -> Result<Response, Problem> {
     let expected_generation = match (input.maybe("If-Match"), input.maybe("If-None-Match")) {
         (Some(_), Some(_)) => {
-            let detail = "If-Match and If-None-Match exclude one another";
-            return Err(Problem::bad_request("invalid_parameter", detail, "leave one of them out"));
+            let detail = "no deployment both has a generation and does not exist";
+            let (status, remedy) = (StatusCode::PRECONDITION_FAILED, "leave If-Match or If-None-Match out");
+            return Err(Problem::new(status, "contradiction", detail, remedy));
         }
         (Some(text), None) => tag(text),
         (None, Some(_)) => Some(0),

@@ -24,7 +24,7 @@ pub(super) const SECONDS: Kind = Kind::Number { min: 1, max: 86_400, default: No
 
 pub(in crate::rest) fn operations() -> Vec<Operation> {
     let limit = Kind::Number { min: 1, max: 10_000, default: Some(100) };
-    let mut streamed = Answer::json::<EventFrame>("Server-sent events; the schema is that of each `data`.");
+    let mut streamed = Answer::json::<EventFrame>("Server-sent events as they come.");
     streamed.media = &[EVENTS];
     vec![
         Operation::get("listEvents", "/api/v1/events", Answer::json::<Events>("The newest events, oldest first."))

@@ -22,7 +22,7 @@ const LOGS: &str = "/orlop.operator.v1.OperatorService/Logs";
 const HEAD_PATIENCE: Duration = Duration::from_secs(2);
 
 pub(in crate::rest) fn operations() -> Vec<Operation> {
-    let mut lines = Answer::json::<LogFrame>("Lines as they come; the schema is that of each line, or of each `data`.");
+    let mut lines = Answer::json::<LogFrame>("Lines as they come, one JSON text or one event each.");
     lines.media = &[JSON_LINES, EVENTS];
     let tail = Kind::Number { min: 0, max: TAIL_MAX as u64, default: None };
     vec![

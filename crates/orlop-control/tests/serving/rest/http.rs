@@ -1,0 +1,107 @@
+//! A small HTTP client.
+
+use crate::world::{PATIENCE, World};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use orlop_control::Listen;
+use serde_json::Value;
+use std::net::SocketAddr;
+
+pub(crate) struct Http {
+    pub(crate) address: SocketAddr,
+    client: Client<HttpConnector, Full<bytes::Bytes>>,
+}
+
+/// An answer, with its body read or still to come.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: ::http::HeaderMap,
+    body: hyper::body::Incoming,
+    read: Vec<u8>,
+}
+
+impl Http {
+    pub(crate) fn of(world: &World) -> Self {
+        let tcp = world.listening().iter().find_map(|listen| match listen {
+            Listen::Loopback(address) => Some(*address),
+            Listen::Unix(_) => None,
+        });
+        Self { address: tcp.expect("a port"), client: Client::builder(TokioExecutor::new()).build_http() }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], "").await
+    }
+
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<String>,
+    ) -> Answer {
+        let mut request = ::http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::from(body.into())).expect("a request");
+        let answer = tokio::time::timeout(PATIENCE, self.client.request(request)).await.expect("an answer in time");
+        let (parts, body) = answer.expect("an answer").into_parts();
+        Answer { status: parts.status.as_u16(), headers: parts.headers, body, read: Vec::new() }
+    }
+
+    /// Deploys a spec in YAML.
+    pub(crate) async fn deploy(&self, name: &str, spec: String, headers: &[(&str, &str)]) -> Answer {
+        let headers = [&[("content-type", "application/yaml")], headers].concat();
+        self.send("PUT", &format!("/api/v1/deployments/{name}"), &headers, spec).await
+    }
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("ascii"))
+    }
+
+    /// All of the body.
+    pub(crate) async fn text(mut self) -> String {
+        while self.more().await {}
+        String::from_utf8(self.read).expect("UTF-8")
+    }
+
+    pub(crate) async fn json(self) -> Value {
+        let text = self.text().await;
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    /// What was expected, or all there is to know.
+    pub(crate) async fn expect(self, status: u16) -> Value {
+        let found = self.status;
+        let json = self.json().await;
+        assert_eq!(found, status, "{json:#}");
+        json
+    }
+
+    async fn more(&mut self) -> bool {
+        let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await.expect("more in time");
+        let Some(frame) = frame else { return false };
+        self.read.extend(frame.expect("a frame").into_data().unwrap_or_default());
+        true
+    }
+
+    /// What a stream says up to and with an end mark; `None` when it ends before.
+    pub(crate) async fn until(&mut self, mark: &str) -> Option<String> {
+        loop {
+            let found = self.read.windows(mark.len()).position(|window| window == mark.as_bytes());
+            if let Some(at) = found {
+                let rest = self.read.split_off(at + mark.len());
+                let text = std::mem::replace(&mut self.read, rest);
+                return Some(String::from_utf8(text).expect("UTF-8"));
+            }
+            if !self.more().await {
+                return None;
+            }
+        }
+    }
+}
