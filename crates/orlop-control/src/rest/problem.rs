@@ -6,8 +6,9 @@ use axum::response::Response;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use orlop_spec::Problems;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
+use std::borrow::Cow;
 use tonic::Code;
 
 /// The media type of problem details.
@@ -17,9 +18,24 @@ pub(super) const MEDIA: &str = "application/problem+json";
 const RETRY_SECONDS: u32 = 1;
 
 /// What went wrong.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(transparent)]
 pub(super) struct Problem(Box<Details>);
+
+/// The box does not show; derived, it would be a schema of its own.
+impl JsonSchema for Problem {
+    fn schema_name() -> Cow<'static, str> {
+        Details::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        Details::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Details::json_schema(generator)
+    }
+}
 
 /// What went wrong (RFC 9457).
 #[derive(Debug, Clone, Serialize, JsonSchema)]

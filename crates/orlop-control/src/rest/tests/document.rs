@@ -56,6 +56,29 @@ fn every_reference_leads_somewhere_and_every_schema_is_used() {
     }
 }
 
+/// A schema that is only a reference in a circle takes everything, and no other test would notice.
+#[test]
+fn every_schema_says_something_and_is_in_no_circle() {
+    let document = document();
+    let schemas = document["components"]["schemas"].as_object().expect("an object");
+    let says = ["type", "enum", "const", "oneOf", "anyOf", "allOf", "properties"];
+    for (name, schema) in schemas {
+        assert!(says.iter().any(|key| schema.get(key).is_some()), "{name} says nothing: {schema}");
+        let (mut reached, mut next) = (BTreeSet::new(), vec![schema]);
+        while let Some(schema) = next.pop() {
+            let mut found = BTreeSet::new();
+            references(schema, &mut found);
+            for reference in found {
+                let other = reference.rsplit('/').next().unwrap_or_default();
+                assert!(other != name, "{name} is within itself");
+                if reached.insert(other) {
+                    next.push(&schemas[other]);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn every_operation_is_described_and_called_by_a_name_of_its_own() {
     let operations = table::all();

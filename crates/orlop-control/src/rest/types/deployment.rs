@@ -214,6 +214,7 @@ pub(super) struct Change {
 /// What a deploy does to a service.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "ChangeKind")]
 enum Kind {
     Unchanged,
     Added,

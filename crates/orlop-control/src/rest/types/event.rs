@@ -24,6 +24,7 @@ pub(in crate::rest) struct Event {
 /// How much an event matters.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "EventLevel")]
 enum Level {
     /// A change that a user would notice.
     Info,

@@ -26,6 +26,7 @@ pub(in crate::rest) struct LogLine {
 /// Where a line was written to.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "LogStream")]
 enum Stream {
     Stdout,
     Stderr,

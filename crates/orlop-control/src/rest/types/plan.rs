@@ -21,6 +21,7 @@ pub(in crate::rest) struct Plan {
 /// One action.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "step", rename_all = "snake_case")]
+#[schemars(rename = "PlanStep")]
 enum Step {
     /// Place a replica on a node.
     Start {
