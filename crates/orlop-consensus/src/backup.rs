@@ -7,7 +7,7 @@ use crate::disk::{Disk, Real};
 use crate::member::Member;
 use crate::snapshot::file::{self, Broken};
 use crate::snapshot::{Kept, Snapshots};
-use crate::types::{Membership, SnapshotMeta, StoredMembership};
+use crate::types::{Membership, SnapshotMeta, StoredMembership, log_id};
 use crate::{Options, StartError};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::impls::BasicNode;
@@ -127,6 +127,10 @@ fn open(path: &Path) -> Result<Kept, BackupError> {
     })
 }
 
+/// By so much the log of a restored cluster goes on above the backup: what the cluster of before has called by the indexes in
+/// between must not be taken for something of this one.
+const LEAP: u64 = 1_000_000_000;
+
 /// Makes a new cluster of a backup, with one member, which is reached at `address`: afterwards the member can be started on
 /// the directory of the options, and leads. The members of before are no members of it; they must not be started any more on
 /// what they have, or there are two clusters. Blocks.
@@ -145,7 +149,10 @@ pub fn restore(options: &Options, path: &Path, address: &str) -> Result<Backup, 
     let node = BasicNode { addr: address.to_owned() };
     let membership = Membership::new(vec![BTreeSet::from([options.member])], BTreeMap::from([(options.member, node)]));
     let membership = membership.map_err(|e| StartError::Protocol(e.to_string()))?;
-    let last = backup.meta.last_log_id;
+    let last = backup.meta.last_log_id.map(|last| {
+        let leader = *last.committed_leader_id();
+        log_id(leader.term, leader.node_id, last.index() + LEAP)
+    });
     let meta = SnapshotMeta { last_log_id: last, last_membership: StoredMembership::new(last, membership) };
     let disk: Arc<dyn Disk> = Arc::new(Real);
     let place = directory.join("snapshots");

@@ -1,13 +1,13 @@
 //! What a member does first: it makes a cluster, goes on in the one it is in, or asks to be let in.
 
-use crate::Error;
 use crate::config::Listen;
 use crate::control::{Control, new_cluster_id};
 use crate::enroll::enroll;
 use crate::front::Listener;
+use crate::{Error, trust};
 use orlop_client::HostPort;
-use orlop_model::{MemberId, NodeName};
-use orlop_state::command::{AddMember, InitCluster, MoveMember};
+use orlop_model::{Member, MemberId, NodeName};
+use orlop_state::command::{AddMember, InitCluster, MoveMember, RemoveMember};
 use orlop_state::{Answer, Kind};
 
 impl Control {
@@ -28,7 +28,7 @@ impl Control {
         let alone = self.consensus.members().iter().all(|known| known.id == member.0);
         if alone && self.consensus.status().leader == Some(member.0) {
             self.make_cluster().await?;
-            self.move_alone(member, &address(advertise)).await?;
+            self.go_on_alone(member, &address(advertise)).await?;
         }
         self.trust.load()?;
         if listeners.iter().any(|listener| matches!(listener.listen(), Listen::Tls(_)))
@@ -39,6 +39,7 @@ impl Control {
         // Before anything is served: who comes at once finds a leader that knows that it leads.
         self.note_leader(self.consensus.leadership().borrow().leader);
         self.tasks.spawn(self.clone().follow_leadership());
+        self.tasks.spawn(trust::keep_renewed(self.clone()));
         if let Some(advertise) = advertise {
             let members = self.home.identity().members().unwrap_or_default();
             let (consensus, peers) = (self.consensus.clone(), self.peers.clone());
@@ -67,12 +68,34 @@ impl Control {
         self.done(Kind::AddMember(AddMember { id: Some(MemberId::FIRST), name, address: address(advertise) })).await
     }
 
-    /// A member that is alone is where it says it is.
-    async fn move_alone(&self, member: MemberId, address: &str) -> Result<(), Error> {
-        let known = self.machine.read(|state| state.member(member).map(|known| known.address.clone()));
-        if known.is_some_and(|known| known != address) {
-            self.consensus.change_address(member.0, address).await?;
-            self.done(Kind::MoveMember(MoveMember { id: member, address: address.to_owned() })).await?;
+    /// A member that is alone is where it says it is, and has an identity if the cluster has an authority. One that was made
+    /// alone after a disaster forgets the others.
+    async fn go_on_alone(&self, member: MemberId, address: &str) -> Result<(), Error> {
+        let known: Vec<Member> = self.machine.read(|state| state.members().cloned().collect());
+        match known.iter().find(|known| known.id == member) {
+            None => {
+                let name = self.config.name.clone().unwrap_or_else(own_name);
+                // The name may be that of the member that was here before.
+                let taken = known.iter().any(|known| known.name == name);
+                let name = if taken { format!("member-{member}").parse().unwrap_or(name) } else { name };
+                let add = AddMember { id: Some(member), name, address: address.to_owned() };
+                self.done(Kind::AddMember(add)).await?;
+            }
+            Some(known) if known.address != address => {
+                self.consensus.change_address(member.0, address).await?;
+                self.done(Kind::MoveMember(MoveMember { id: member, address: address.to_owned() })).await?;
+            }
+            Some(_) => {}
+        }
+        if self.home.is_alone() {
+            for gone in known.iter().filter(|known| known.id != member) {
+                tracing::warn!(member = %gone.id, name = %gone.name, "forgetting a member that was lost");
+                self.done(Kind::RemoveMember(RemoveMember { id: gone.id })).await?;
+            }
+            self.home.unmark_alone()?;
+        }
+        if !self.home.identity().is_made() {
+            self.trust.certify(member, self.config.advertise.as_ref())?;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::trust::Trust;
 use orlop_consensus::Consensus;
 use orlop_identity::Caller;
 use orlop_model::trust::Role;
-use orlop_model::{ClusterId, DeploymentName, OperatorTokenId, ReplicaId, Revision, SessionId, Timestamp};
+use orlop_model::{ClusterId, DeploymentName, NodeId, OperatorTokenId, ReplicaId, Revision, SessionId, Timestamp};
 use orlop_state::{Answer, Command, Kind, RequestId, stored};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -51,6 +51,8 @@ pub(crate) struct Call {
     pub(crate) request: Option<RequestId>,
 }
 
+/// Says of a read that any member may answer it, from what it knows.
+pub(crate) const STALE: &str = "orlop-stale";
 /// The metadata that names a change: a UUID.
 const REQUEST_ID: &str = "orlop-request-id";
 
@@ -67,6 +69,14 @@ impl Call {
             }
         };
         Ok(Self { caller, request: id })
+    }
+
+    /// Refuses a node that speaks for another. Whoever may open this machine's socket speaks for any.
+    pub(crate) fn for_node(&self, node: NodeId) -> Result<(), Status> {
+        if self.caller == Caller::LocalAdmin || self.caller.is_node(node) {
+            return Ok(());
+        }
+        Err(Status::permission_denied(format!("{} may not speak for {node}", self.caller.text())))
     }
 
     /// Refuses an operator who is not responsible for a deployment.
@@ -143,6 +153,17 @@ impl Control {
             // Who needs it says that it did not come.
             opened.inspect_err(|problem| tracing::error!(secret = %name, %problem, "a secret cannot be opened")).ok()
         });
+    }
+
+    /// Waits until this member has everything that was answered before, by any member, unless the caller takes what is here.
+    pub(crate) async fn catch_up<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        if request.metadata().get(STALE).is_some_and(|value| value == "true") {
+            return Ok(());
+        }
+        match self.consensus.read_index().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Status::unavailable(error.to_string())),
+        }
     }
 
     /// Why no command is taken now, if none is.

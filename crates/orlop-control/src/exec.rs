@@ -1,9 +1,10 @@
 //! A command in a replica: the operator's frames to the node, the node's to the operator.
 
-use crate::control::Control;
+use crate::control::{Call, Control};
 use crate::sessions::Session;
 use crate::status;
 use orlop_model::ReplicaId;
+use orlop_model::trust::Role;
 use orlop_proto::node::v1 as node;
 use orlop_proto::operator::v1 as pb;
 use tokio::sync::mpsc;
@@ -16,7 +17,7 @@ type ToOperator = mpsc::Sender<Result<pb::ExecResponse, Status>>;
 
 impl Control {
     /// Begins a command in a replica.
-    pub(crate) async fn start_exec(&self, start: node::ExecStart) -> Result<Session, Status> {
+    pub(crate) async fn start_exec(&self, call: &Call, start: node::ExecStart) -> Result<Session, Status> {
         let id: ReplicaId =
             start.replica.parse().map_err(|e| Status::invalid_argument(format!("start.replica: {e}")))?;
         if start.command.is_empty() || start.command.len() > COMMAND_MAX {
@@ -28,6 +29,7 @@ impl Control {
         let Some(replica) = self.machine.read(|state| state.replica(id).cloned()) else {
             return Err(Status::not_found(format!("there is no replica {id}; `ps` lists them")));
         };
+        call.for_deployment(Role::Deployer, Some(&replica.service.deployment))?;
         if !replica.status.phase.may_have_process() {
             let message = format!("{id} does not run, it is {}; `why {id}` says more", replica.status.phase.word());
             return Err(Status::failed_precondition(message));

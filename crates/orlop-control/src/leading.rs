@@ -6,22 +6,34 @@
 use crate::control::Control;
 use orlop_consensus::Leadership;
 use parking_lot::Mutex;
+use std::time::Duration;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+/// So long without a leader, and a member sends those who watch to another one.
+const LOST_SIGHT: Duration = Duration::from_secs(3);
 
 /// Whether this member leads now.
 pub(crate) struct Leading {
     spell: Mutex<Option<CancellationToken>>,
+    /// False after a while without a leader: others know more then.
+    sight: watch::Sender<bool>,
     /// Cancelled when the member stops; every spell ends with it.
     stop: CancellationToken,
 }
 
 impl Leading {
     pub(crate) fn new(stop: CancellationToken) -> Self {
-        Self { spell: Mutex::new(None), stop }
+        Self { spell: Mutex::new(None), sight: watch::Sender::new(true), stop }
     }
 
     pub(crate) fn leads(&self) -> bool {
         self.spell.lock().is_some()
+    }
+
+    /// Does this member know a leader? One that has known none for a while no longer does.
+    pub(crate) fn sight(&self) -> watch::Receiver<bool> {
+        self.sight.subscribe()
     }
 
     /// Is cancelled when this spell of leading ends; at once when there is none.
@@ -82,8 +94,21 @@ impl Control {
                 announced = Some((leader, term));
             }
             self.note_leader(leader);
+            if leader.is_some() {
+                self.leading.sight.send_replace(true);
+            }
+            let lost = async {
+                match leader {
+                    None => tokio::time::sleep(LOST_SIGHT).await,
+                    Some(_) => std::future::pending().await,
+                }
+            };
             let changed = tokio::select! {
                 changed = leadership.changed() => changed.is_ok(),
+                () = lost, if *self.leading.sight.borrow() => {
+                    self.leading.sight.send_replace(false);
+                    continue;
+                }
                 () = self.stop.cancelled() => false,
             };
             if !changed {

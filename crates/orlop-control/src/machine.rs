@@ -68,7 +68,8 @@ impl StateMachine for Machine {
         let state = stored::decode_state(snapshot).map_err(|invalid| InvalidSnapshot(invalid.to_string()))?;
         {
             let mut held = self.held.write();
-            held.ring.reset(state.revision());
+            // The index, which a restored backup has raised: no revision in between is known to have been this state's.
+            held.ring.reset(Revision(index));
             held.state = state;
         }
         self.applied.send_replace(index);

@@ -3,7 +3,7 @@
 //!
 //! A session ends when either side lets go of it.
 
-use crate::control::{Control, new_session_id};
+use crate::control::{Call, Control, new_session_id};
 use orlop_model::{NodeId, SessionId};
 use orlop_proto::node::v1 as pb;
 use parking_lot::Mutex;
@@ -19,7 +19,7 @@ const FRAMES_MAX: usize = 8;
 
 /// The sessions that agents were invited to and have not opened yet.
 pub(crate) struct Sessions {
-    invited: Mutex<BTreeMap<SessionId, oneshot::Sender<NodeSide>>>,
+    invited: Mutex<BTreeMap<SessionId, (NodeId, oneshot::Sender<NodeSide>)>>,
     open: Arc<Semaphore>,
 }
 
@@ -87,6 +87,7 @@ impl Sessions {
     /// The node's side: its first frame names the session; what is sent back goes to the node.
     pub(crate) async fn accept(
         &self,
+        call: &Call,
         mut frames: Streaming<pb::SessionFrame>,
     ) -> Result<ReceiverStream<Result<pb::SessionFrame, Status>>, Status> {
         let Some(pb::SessionFrame { frame: Some(Frame::Session(session)) }) = frames.message().await? else {
@@ -94,7 +95,11 @@ impl Sessions {
         };
         let id: SessionId = session.parse().map_err(|e| Status::invalid_argument(format!("session: {e}")))?;
         let over = || Status::not_found(format!("there is no session {id} (any more); nobody waits for it"));
-        let waiting = self.invited.lock().remove(&id).ok_or_else(over)?;
+        let waiting = {
+            let mut invited = self.invited.lock();
+            call.for_node(invited.get(&id).ok_or_else(over)?.0)?;
+            invited.remove(&id).ok_or_else(over)?.1
+        };
         let (to_node, receiver) = mpsc::channel(FRAMES_MAX);
         waiting.send(NodeSide { to_node, from_node: frames }).map_err(|_| over())?;
         Ok(ReceiverStream::new(receiver))
@@ -120,7 +125,7 @@ impl Control {
         let permit = self.sessions.open.clone().try_acquire_owned().map_err(|_| full())?;
         let id = new_session_id();
         let (sender, opened) = oneshot::channel();
-        self.sessions.invited.lock().insert(id, sender);
+        self.sessions.invited.lock().insert(id, (node, sender));
         let _invited = Invited { sessions: &self.sessions, id };
         let start = Some(pb::SessionStart { kind: Some(kind) });
         self.attendance.invite(node, pb::SessionInvitation { session: id.to_string(), start })?;

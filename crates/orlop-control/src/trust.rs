@@ -1,16 +1,18 @@
 //! What this member shows to prove who it is, and whom it believes.
 
-use crate::control::now;
-use crate::home::Home;
+use crate::control::{Control, now};
+use crate::home::{Home, HomeError};
 use crate::machine::Machine;
-use orlop_client::IdentityError;
+use crate::seal;
+use orlop_client::{HostPort, IdentityError};
 use orlop_identity::tls::{self, Credentials};
 use orlop_identity::token::operator::{self, TrustedKey, VerifyingKey};
 use orlop_identity::{AuthorityCertificate, Caller, Identity, OperatorCaller, PeerCertificate};
-use orlop_model::Timestamp;
+use orlop_model::{MemberId, Timestamp};
 use orlop_state::SigningKeyRecord;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -36,6 +38,12 @@ pub enum TrustError {
     /// Its identity cannot be read.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// Its home cannot be used.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// What the state keeps sealed does not open.
+    #[error("{0}")]
+    Sealed(String),
     /// Its identity cannot be used.
     #[error("the identity in {} cannot be used: {problem}; join again with a new token", directory.display())]
     Unusable {
@@ -89,6 +97,31 @@ impl Trust {
         PeerCertificate::read(leaf).ok()
     }
 
+    /// Certifies this member anew, with a new key.
+    pub(crate) fn certify(&self, member: MemberId, advertise: Option<&HostPort>) -> Result<(), TrustError> {
+        let authority = seal::open_authority(&self.home.key()?, &self.machine);
+        let authority = authority.map_err(|status| TrustError::Sealed(status.message().to_owned()))?;
+        let identity = Identity::Member { cluster: authority.certificate().cluster(), member };
+        Ok(self.home.certify(&authority, identity, advertise)?)
+    }
+
+    /// Renews this member's certificate, if it is time.
+    fn renew_if_due(&self, advertise: Option<&HostPort>) -> Result<bool, TrustError> {
+        let Some(shown) = self.shown.get() else { return Ok(false) };
+        let certificate = shown.credentials.certificate();
+        let Identity::Member { member, .. } = certificate.identity else { return Ok(false) };
+        if now() < certificate.renew_at() {
+            return Ok(false);
+        }
+        self.certify(member, advertise)?;
+        let kept = self.home.identity().read()?;
+        let replaced = shown.credentials.replace(&kept.leaf, kept.authority.der(), &kept.key);
+        replaced.map(|()| true).map_err(|e| {
+            let directory = self.home.identity().path().to_owned();
+            TrustError::Unusable { directory, problem: e.to_string() }
+        })
+    }
+
     /// Refuses a certificate that the cluster no longer stands by.
     pub(crate) fn check(&self, found: &PeerCertificate) -> Result<(), Status> {
         let identity = found.identity.to_string();
@@ -139,5 +172,29 @@ impl Trust {
             deployments: known.deployments,
             token: claims.token,
         }))
+    }
+}
+
+/// Between two looks at whether the certificate is due: clocks jump, and machines sleep.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Renews the member's certificate in time, until the member stops. It needs nobody else for that: the authority's key is in
+/// the state, and the key to it in the member's home.
+pub(crate) async fn keep_renewed(control: Control) {
+    let mut told = false;
+    loop {
+        match control.trust.renew_if_due(control.config.advertise.as_ref()) {
+            Ok(true) => tracing::info!("this member's certificate was renewed"),
+            Ok(false) => told = false,
+            Err(error) if !told => {
+                tracing::error!(%error, "this member's certificate could not be renewed; trying again");
+                told = true;
+            }
+            Err(_) => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = control.stop.cancelled() => return,
+        }
     }
 }

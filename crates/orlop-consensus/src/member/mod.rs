@@ -243,9 +243,10 @@ fn forgotten(options: &Options) -> StartError {
     StartError::Damaged {
         path: options.directory.join("log"),
         problem: "it is empty, and the snapshots beside it are of a cluster with several members".into(),
-        remedy: "remove this member from the cluster and add it again under a new number with an empty directory; when no \
+        remedy:
+            "remove this member from the cluster and add it again under a new number with an empty directory; when no \
                  majority of the members is left, recover the one that has most"
-            .into(),
+                .into(),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::Leave;
 use super::answer::{Body, refusal};
-use crate::control::now;
+use crate::control::{STALE, now};
 use crate::leading::Leading;
 use crate::peers::Peers;
 use crate::status;
@@ -19,9 +19,6 @@ use std::task::{Context, Poll};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tower::{Service, ServiceExt};
-
-/// Says of a read that any member may answer it, from what it knows.
-const STALE: &str = "orlop-stale";
 
 /// The services behind their guard; cheap to clone.
 #[derive(Clone)]

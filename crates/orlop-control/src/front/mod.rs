@@ -40,7 +40,13 @@ pub(crate) struct Front {
 
 /// Cancelled when a caller had better try another member: its connection is then closed, after the calls on it.
 #[derive(Debug, Clone)]
-struct Leave(CancellationToken);
+pub(crate) struct Leave(CancellationToken);
+
+impl Leave {
+    pub(crate) fn cancel(&self) {
+        self.0.cancel();
+    }
+}
 
 /// Counts what is turned away, and says so at most every ten seconds.
 #[derive(Default)]

@@ -22,8 +22,9 @@ impl pb::admin_service_server::AdminService for Service {
 
     async fn get_cluster(
         &self,
-        _request: Request<pb::GetClusterRequest>,
+        request: Request<pb::GetClusterRequest>,
     ) -> Result<Response<pb::GetClusterResponse>, Status> {
+        self.0.catch_up(&request).await?;
         let stand = self.0.consensus.status();
         let (cluster, named) = self.0.machine.read(|state| {
             let members: Vec<Member> = state.members().cloned().collect();

@@ -1,6 +1,6 @@
 //! What nodes say.
 
-use crate::control::Control;
+use crate::control::{Call, Control};
 use crate::service::{Answers, parsed, required};
 use crate::status;
 use futures::StreamExt;
@@ -28,7 +28,9 @@ impl pb::node_service_server::NodeService for Service {
     type OpenSessionStream = Answers<pb::SessionFrame>;
 
     async fn register(&self, request: Request<pb::RegisterRequest>) -> Result<Response<pb::RegisterResponse>, Status> {
+        let call = Call::of(&request)?;
         let node = register_node(request.into_inner())?;
+        call.for_node(node.node)?;
         let id = node.node;
         // An agent that comes back as it was need not wait for room on the control plane's disk.
         let known = self.0.machine.read(|state| known_as(state, &node));
@@ -51,6 +53,7 @@ impl pb::node_service_server::NodeService for Service {
     }
 
     async fn report(&self, request: Request<pb::ReportRequest>) -> Result<Response<pb::ReportResponse>, Status> {
+        let call = Call::of(&request)?;
         let request = request.into_inner();
         at_most("replicas", request.replicas.len(), REPORTS_MAX)?;
         let reports = request.replicas.into_iter().enumerate();
@@ -59,6 +62,7 @@ impl pb::node_service_server::NodeService for Service {
             node: parsed("node", &request.node)?,
             reports: reports.collect::<Result<_, InvalidWire>>()?,
         };
+        call.for_node(report.node)?;
         match self.0.submit(Kind::ReportReplicas(report)).await? {
             (revision, Answer::Reported { unknown, stale }) => {
                 if !unknown.is_empty() || !stale.is_empty() {
@@ -74,11 +78,15 @@ impl pb::node_service_server::NodeService for Service {
         &self,
         request: Request<pb::RecordEventsRequest>,
     ) -> Result<Response<pb::RecordEventsResponse>, Status> {
+        let call = Call::of(&request)?;
         let events = request.into_inner().events;
         at_most("events", events.len(), RECORDS_MAX)?;
         let events = events.into_iter().enumerate();
         let events = events.map(|(i, event)| event_record(event).within(&format!("events[{i}]")));
         let events = RecordEvents { events: events.collect::<Result<_, InvalidWire>>()? };
+        for node in events.events.iter().filter_map(|event| event.subject.node) {
+            call.for_node(node)?;
+        }
         if !events.events.is_empty() {
             self.0.submit(Kind::RecordEvents(events)).await?;
         }
@@ -89,6 +97,7 @@ impl pb::node_service_server::NodeService for Service {
         &self,
         request: Request<pb::ReportEndpointsRequest>,
     ) -> Result<Response<pb::ReportEndpointsResponse>, Status> {
+        let call = Call::of(&request)?;
         let request = request.into_inner();
         at_most("unserved", request.unserved.len(), UNSERVED_MAX)?;
         let unserved = request.unserved.into_iter().enumerate();
@@ -99,6 +108,7 @@ impl pb::node_service_server::NodeService for Service {
         let Some(node) = node else {
             return Err(Status::not_found(format!("there is no node {name}; its agent must register it first")));
         };
+        call.for_node(node)?;
         let report = ReportEndpoints { node, unserved };
         // Proxies repeat themselves, for whatever got lost; only what is new is written to the log.
         if self.0.machine.read(|state| report.brings_news(state)) {
@@ -108,7 +118,9 @@ impl pb::node_service_server::NodeService for Service {
     }
 
     async fn attend(&self, request: Request<pb::AttendRequest>) -> Result<Response<Self::AttendStream>, Status> {
+        let call = Call::of(&request)?;
         let node: NodeId = parsed("node", &request.into_inner().node)?;
+        call.for_node(node)?;
         let (presence, invitations) = self.0.attend(node).await?;
         let invitations = ReceiverStream::new(invitations).map(move |invitation| {
             // The presence lives as long as the stream.
@@ -122,7 +134,8 @@ impl pb::node_service_server::NodeService for Service {
         &self,
         request: Request<Streaming<pb::SessionFrame>>,
     ) -> Result<Response<Self::OpenSessionStream>, Status> {
-        let accepting = tokio::time::timeout(FIRST_FRAME, self.0.sessions.accept(request.into_inner())).await;
+        let call = Call::of(&request)?;
+        let accepting = tokio::time::timeout(FIRST_FRAME, self.0.sessions.accept(&call, request.into_inner())).await;
         let frames = accepting.map_err(|_| Status::deadline_exceeded("the first frame did not come in time"))??;
         Ok(Response::new(Box::pin(frames.take_until(self.0.leading.spell().cancelled_owned()))))
     }

@@ -1,17 +1,19 @@
 //! What people and their tools say.
 
-use crate::control::{Control, new_replica_id, now};
+use crate::control::{Call, Control, new_replica_id, now};
 use crate::logs::{Query, TAIL_MAX};
 use crate::service::{Answers, parsed, parsed_if_set, required};
 use crate::status;
 use futures::StreamExt;
+use orlop_identity::Identity;
 use orlop_model::spec::Deployment;
+use orlop_model::trust::Role;
 use orlop_model::{DeploymentName, Event, Generation, Revision, StopOrder, Subject, plan};
 use orlop_planner::Cluster;
 use orlop_proto::cluster::v1::NodeScheduling;
 use orlop_proto::operator::v1 as pb;
 use orlop_proto::{InvalidWire, scheduling_of};
-use orlop_state::command::{Deploy, RemoveNode, Scale, ScheduleNode, Stop};
+use orlop_state::command::{Deploy, RemoveNode, RevokeIdentity, Scale, ScheduleNode, Stop, TrustCommand};
 use orlop_state::{Answer, Command, Kind, State};
 use pb::{exec_request, import_image_request};
 use tokio::sync::mpsc;
@@ -37,13 +39,15 @@ impl pb::operator_service_server::OperatorService for Service {
     type ExecStream = Answers<pb::ExecResponse>;
 
     async fn deploy(&self, request: Request<pb::DeployRequest>) -> Result<Response<pb::DeployResponse>, Status> {
+        let call = Call::of(&request)?;
         let request = request.into_inner();
         let deploy = Deploy {
             deployment: required("deployment", request.deployment)?,
             expected_generation: request.expected_generation.map(Generation),
             retry: true,
         };
-        match self.0.submit(Kind::Deploy(deploy)).await? {
+        call.for_deployment(Role::Deployer, Some(&deploy.deployment.name))?;
+        match self.0.submit_as(&call, Kind::Deploy(deploy)).await? {
             (revision, Answer::Deployed { generation, changes }) => Ok(Response::new(pb::DeployResponse {
                 generation: generation.0,
                 revision: revision.0,
@@ -54,16 +58,21 @@ impl pb::operator_service_server::OperatorService for Service {
     }
 
     async fn plan(&self, request: Request<pb::PlanRequest>) -> Result<Response<pb::PlanResponse>, Status> {
+        let call = Call::of(&request)?;
+        self.0.catch_up(&request).await?;
         let deployment: Deployment = required("deployment", request.into_inner().deployment)?;
+        call.for_deployment(Role::Viewer, Some(&deployment.name))?;
         let state = self.0.machine.read(State::clone);
         let planning = tokio::task::spawn_blocking(move || foresee(state, deployment));
         planning.await.map_err(|e| Status::internal(format!("planning failed: {e}")))?.map(Response::new)
     }
 
     async fn scale(&self, request: Request<pb::ScaleRequest>) -> Result<Response<pb::ScaleResponse>, Status> {
+        let call = Call::of(&request)?;
         let request = request.into_inner();
         let scale = Scale { service: required("service", request.service)?, replicas: request.replicas };
-        match self.0.submit(Kind::Scale(scale)).await? {
+        call.for_deployment(Role::Deployer, Some(&scale.service.deployment))?;
+        match self.0.submit_as(&call, Kind::Scale(scale)).await? {
             (revision, Answer::Scaled { previous }) => {
                 Ok(Response::new(pb::ScaleResponse { revision: revision.0, previous }))
             }
@@ -72,13 +81,15 @@ impl pb::operator_service_server::OperatorService for Service {
     }
 
     async fn stop(&self, request: Request<pb::StopRequest>) -> Result<Response<pb::StopResponse>, Status> {
+        let call = Call::of(&request)?;
         let request = request.into_inner();
         let stop = Stop {
             deployment: parsed("deployment", &request.deployment)?,
             service: parsed_if_set("service", &request.service)?,
             order: if request.force { StopOrder::Forced } else { StopOrder::Graceful },
         };
-        let (revision, _) = self.0.submit(Kind::Stop(stop)).await?;
+        call.for_deployment(Role::Deployer, Some(&stop.deployment))?;
+        let (revision, _) = self.0.submit_as(&call, Kind::Stop(stop)).await?;
         Ok(Response::new(pb::StopResponse { revision: revision.0 }))
     }
 
@@ -86,6 +97,7 @@ impl pb::operator_service_server::OperatorService for Service {
         &self,
         request: Request<pb::ScheduleNodeRequest>,
     ) -> Result<Response<pb::ScheduleNodeResponse>, Status> {
+        let call = Call::of(&request)?;
         let request = request.into_inner();
         let unset = request.scheduling == NodeScheduling::Unspecified as i32;
         let scheduling = scheduling_of("scheduling", request.scheduling)?;
@@ -93,7 +105,7 @@ impl pb::operator_service_server::OperatorService for Service {
             return Err(InvalidWire::new("scheduling", "is not set").into());
         }
         let schedule = ScheduleNode { node: parsed("node", &request.node)?, scheduling };
-        let (revision, _) = self.0.submit(Kind::ScheduleNode(schedule)).await?;
+        let (revision, _) = self.0.submit_as(&call, Kind::ScheduleNode(schedule)).await?;
         Ok(Response::new(pb::ScheduleNodeResponse { revision: revision.0 }))
     }
 
@@ -101,22 +113,39 @@ impl pb::operator_service_server::OperatorService for Service {
         &self,
         request: Request<pb::RemoveNodeRequest>,
     ) -> Result<Response<pb::RemoveNodeResponse>, Status> {
-        let remove = RemoveNode { node: parsed("node", &request.into_inner().node)? };
-        let (revision, _) = self.0.submit(Kind::RemoveNode(remove)).await?;
+        let call = Call::of(&request)?;
+        let node = parsed("node", &request.into_inner().node)?;
+        let (revision, _) = self.0.submit_as(&call, Kind::RemoveNode(RemoveNode { node })).await?;
+        // A machine that was removed is not to come back on its own account.
+        if let Some(cluster) = self.0.machine.read(|state| state.authority().and(state.cluster())) {
+            let identity = Identity::Node { cluster, node }.to_string();
+            let revoke = TrustCommand::RevokeIdentity(RevokeIdentity { identity });
+            self.0.submit_as(&call, Kind::Trust(revoke)).await?;
+        }
         Ok(Response::new(pb::RemoveNodeResponse { revision: revision.0 }))
     }
 
     async fn get_state(&self, request: Request<pb::GetStateRequest>) -> Result<Response<pb::GetStateResponse>, Status> {
-        let only = parsed_if_set("deployment", &request.into_inner().deployment)?;
+        let call = Call::of(&request)?;
+        self.0.catch_up(&request).await?;
+        let only: Option<DeploymentName> = parsed_if_set("deployment", &request.into_inner().deployment)?;
+        if only.is_some() {
+            call.for_deployment(Role::Viewer, only.as_ref())?;
+        }
         // Before the state is held: it looks at the disk.
         let refused = self.0.writes_refused().unwrap_or_default();
-        Ok(Response::new(self.0.machine.read(|state| state_of(state, &self.0, only.as_ref(), refused))))
+        let shown = |name: &DeploymentName| {
+            only.as_ref().is_none_or(|only| name == only) && call.caller.may(Role::Viewer, Some(name))
+        };
+        Ok(Response::new(self.0.machine.read(|state| state_of(state, &self.0, shown, refused))))
     }
 
     async fn list_events(
         &self,
         request: Request<pb::ListEventsRequest>,
     ) -> Result<Response<pb::ListEventsResponse>, Status> {
+        let call = Call::of(&request)?;
+        self.0.catch_up(&request).await?;
         let request = request.into_inner();
         let about: Subject = required("subject", Some(request.subject.unwrap_or_default()))?;
         let limit = match request.limit {
@@ -125,7 +154,10 @@ impl pb::operator_service_server::OperatorService for Service {
             limit => return Err(InvalidWire::new("limit", format!("found {limit}; expected 1 to {EVENTS_MAX}")).into()),
         };
         let mut answer = self.0.machine.read(|state| {
-            let matching = state.events().rev().filter(|event| concerns(event, &about)).take(limit as usize);
+            // Events that are of no deployment are for those who may see all.
+            let shown = |event: &&Event| call.caller.may(Role::Viewer, event.subject.deployment.as_ref());
+            let matching = state.events().rev().filter(|event| concerns(event, &about)).filter(shown);
+            let matching = matching.take(limit as usize);
             pb::ListEventsResponse { events: matching.map(Into::into).collect(), revision: state.revision().0 }
         });
         answer.events.reverse();
@@ -133,6 +165,7 @@ impl pb::operator_service_server::OperatorService for Service {
     }
 
     async fn logs(&self, request: Request<pb::LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
+        let call = Call::of(&request)?;
         let request = request.into_inner();
         if let Some(tail) = request.tail.filter(|tail| *tail > TAIL_MAX) {
             return Err(InvalidWire::new("tail", format!("found {tail}; expected at most {TAIL_MAX}")).into());
@@ -144,6 +177,7 @@ impl pb::operator_service_server::OperatorService for Service {
             since_ms: request.since_ms,
             tail: request.tail,
         };
+        call.for_deployment(Role::Viewer, Some(&query.service.deployment))?;
         let (sender, lines) = mpsc::channel(LINES_MAX);
         self.0.tasks.spawn(self.0.clone().logs(query, sender));
         let batches = ReceiverStream::new(lines).ready_chunks(LINES_MAX).flat_map(|batch| {
@@ -161,11 +195,12 @@ impl pb::operator_service_server::OperatorService for Service {
     }
 
     async fn exec(&self, request: Request<Streaming<pb::ExecRequest>>) -> Result<Response<Self::ExecStream>, Status> {
+        let call = Call::of(&request)?;
         let mut input = request.into_inner();
         let Some(pb::ExecRequest { frame: Some(exec_request::Frame::Start(start)) }) = input.message().await? else {
             return Err(Status::invalid_argument("the first frame must be start"));
         };
-        let session = self.0.start_exec(start).await?;
+        let session = self.0.start_exec(&call, start).await?;
         let (sender, output) = mpsc::channel(FRAMES_MAX);
         self.0.tasks.spawn(self.0.clone().run_exec(session, input, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(output))))
@@ -262,10 +297,9 @@ fn is_about(state: &State, step: &plan::Step, deployment: &DeploymentName) -> bo
 fn state_of(
     state: &State,
     control: &Control,
-    only: Option<&DeploymentName>,
+    shown: impl Fn(&DeploymentName) -> bool,
     writes_refused: String,
 ) -> pb::GetStateResponse {
-    let shown = |name: &DeploymentName| only.is_none_or(|only| name == only);
     let lease = state.lease().map(|lease| control.renewals.of(lease)).filter(|lease| now() < lease.expires_at);
     pb::GetStateResponse {
         revision: state.revision().0,

@@ -1,10 +1,12 @@
 //! Views, pushed as they change.
 
-use crate::control::Control;
+use crate::control::{Call, Control};
+use crate::front::Leave;
 use crate::hub::{Cursor, Update};
 use crate::service::{Answers, parsed_if_set, required};
 use crate::status;
-use orlop_model::{ClusterId, Revision};
+use orlop_identity::access;
+use orlop_model::{ClusterId, Revision, View};
 use orlop_proto::watch::v1 as pb;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Response, Status};
@@ -18,6 +20,11 @@ pub(crate) struct Service(pub(crate) Control);
 struct Watcher {
     control: Control,
     cursor: Cursor,
+    /// The watcher has seen this already, at a member that was ahead: it is not led back.
+    behind: Option<Revision>,
+    /// Whether this member knows a leader; one that knows none for long falls behind.
+    sight: tokio::sync::watch::Receiver<bool>,
+    leave: Option<Leave>,
     bell: tokio::sync::watch::Receiver<u64>,
     update: Option<Update>,
     ended: bool,
@@ -29,8 +36,14 @@ impl pb::watch_service_server::WatchService for Service {
     type WatchStream = Answers<pb::WatchResponse>;
 
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let call = Call::of(&request)?;
+        let leave = request.extensions().get::<Leave>().cloned();
         let request = request.into_inner();
-        let view = required("view", request.view)?;
+        let view: View = required("view", request.view)?;
+        if !access::may_watch(&call.caller, &view) {
+            let message = format!("{} may not watch {view:?}; ask an admin", call.caller.text());
+            return Err(Status::permission_denied(message));
+        }
         let seen: Option<ClusterId> = parsed_if_set("cluster", &request.cluster)?;
         let own = self.0.machine.read(|state| state.cluster());
         let since = Some(Revision(request.since)).filter(|_| seen.is_some() && seen == own);
@@ -38,6 +51,9 @@ impl pb::watch_service_server::WatchService for Service {
         let watcher = Watcher {
             control: self.0.clone(),
             cursor: Cursor::new(view, since),
+            behind: since,
+            sight: self.0.leading.sight(),
+            leave,
             bell: self.0.machine.bell(),
             update: None,
             ended: false,
@@ -60,7 +76,10 @@ impl Watcher {
             }
             // Marked before looking, so that what is applied in between rings again.
             self.bell.borrow_and_update();
-            self.update = self.control.machine.advance(&mut self.cursor);
+            if self.behind.is_none_or(|seen| seen.0 <= self.control.machine.revision()) {
+                self.behind = None;
+                self.update = self.control.machine.advance(&mut self.cursor);
+            }
             if let Some(update) = &mut self.update {
                 self.control.reveal(update);
             }
@@ -70,6 +89,13 @@ impl Watcher {
             let changed = tokio::select! {
                 changed = self.bell.changed() => changed.is_ok(),
                 () = self.control.stop.cancelled() => false,
+                _ = self.sight.wait_for(|sight| !sight) => {
+                    self.ended = true;
+                    if let Some(leave) = &self.leave {
+                        leave.cancel();
+                    }
+                    return Some(Err(Status::unavailable("this member has lost sight of the leader; another may not have")));
+                }
             };
             if !changed {
                 self.ended = true;
