@@ -8,10 +8,19 @@ use hyper_util::rt::TokioExecutor;
 use orlop_control::Listen;
 use serde_json::Value;
 use std::net::SocketAddr;
+use tokio::net::{TcpListener, UnixStream};
+use tokio::task::AbortHandle;
 
 pub(crate) struct Http {
     pub(crate) address: SocketAddr,
-    client: Client<HttpConnector, Full<bytes::Bytes>>,
+    client: HttpClient,
+    bridge: AbortHandle,
+}
+
+type HttpClient = Client<HttpConnector, Full<bytes::Bytes>>;
+
+fn client() -> HttpClient {
+    Client::builder(TokioExecutor::new()).build_http()
 }
 
 /// An answer, with its body read or still to come.
@@ -22,13 +31,33 @@ pub(crate) struct Answer {
     read: Vec<u8>,
 }
 
+impl Drop for Http {
+    fn drop(&mut self) {
+        self.bridge.abort();
+    }
+}
+
 impl Http {
-    pub(crate) fn of(world: &World) -> Self {
-        let tcp = world.listening().iter().find_map(|listen| match listen {
-            Listen::Loopback(address) => Some(*address),
-            Listen::Unix(_) => None,
+    /// By a port that leads to the control plane's socket.
+    pub(crate) async fn of(world: &World) -> Self {
+        let Some(Listen::Unix(socket)) = world.listen().into_iter().next() else { panic!("{:?}", world.listen()) };
+        let port = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = port.local_addr().expect("an address");
+        let bridge = tokio::spawn(async move {
+            while let Ok((mut tcp, _)) = port.accept().await {
+                let socket = socket.clone();
+                tokio::spawn(async move {
+                    let mut unix = UnixStream::connect(socket).await?;
+                    tokio::io::copy_bidirectional(&mut tcp, &mut unix).await
+                });
+            }
         });
-        Self { address: tcp.expect("a port"), client: Client::builder(TokioExecutor::new()).build_http() }
+        Self { address, client: client(), bridge: bridge.abort_handle() }
+    }
+
+    /// By a port of the control plane's own.
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        Self { address, client: client(), bridge: tokio::spawn(async {}).abort_handle() }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

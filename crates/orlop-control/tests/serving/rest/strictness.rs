@@ -1,6 +1,9 @@
 //! What is not understood is refused, and said so in the same form everywhere.
 
+use super::http::Http;
 use super::{spec, start};
+use crate::world::World;
+use orlop_control::Listen;
 
 #[tokio::test]
 async fn what_a_request_has_too_much_is_refused() {
@@ -74,11 +77,18 @@ async fn head_and_options_say_what_there_is() {
 }
 
 #[tokio::test]
-async fn a_page_from_elsewhere_is_not_served_under_another_name() {
-    let (_world, http) = start().await;
-    let problem = http.send("GET", "/api/v1/status", &[("host", "evil.example")], "").await.expect(421).await;
-    assert_eq!(problem["code"], "other_host");
-    http.send("GET", "/api/v1/status", &[("host", "localhost:7700")], "").await.expect(200).await;
+async fn a_port_that_anybody_reaches_asks_who_calls() {
+    let world = World::start_with(|config| config.listen.push("http://127.0.0.1:0".parse().expect("an address"))).await;
+    let Some(Listen::Loopback(address)) = world.listening().last() else { panic!("{:?}", world.listening()) };
+    let http = Http::at(*address);
+    for headers in [&[][..], &[("authorization", "Bearer nonsense")], &[("authorization", "Basic YTpi")]] {
+        let refused = http.send("GET", "/api/v1/status", headers, "").await;
+        assert_eq!(refused.header("www-authenticate"), "Bearer", "{headers:?}");
+        assert_eq!(refused.expect(401).await["code"], "unauthenticated", "{headers:?}");
+    }
+    for open in ["/healthz", "/readyz", "/api/v1/openapi.json", "/api/v1/docs"] {
+        assert_eq!(http.get(open).await.status, 200, "{open}");
+    }
 }
 
 #[tokio::test]
