@@ -14,7 +14,7 @@ use crate::status;
 use crate::trust::Trust;
 use orlop_consensus::Consensus;
 use orlop_identity::Caller;
-use orlop_model::trust::Role;
+use orlop_model::trust::{Digest, Role};
 use orlop_model::{ClusterId, DeploymentName, NodeId, OperatorTokenId, ReplicaId, Revision, SessionId, Timestamp};
 use orlop_state::{Answer, Command, Kind, RequestId, stored};
 use std::sync::Arc;
@@ -126,8 +126,9 @@ impl Control {
 
     /// Submits a command that somebody asked for, whom the audit log names.
     pub(crate) async fn submit_as(&self, call: &Call, kind: Kind) -> Result<(Revision, Answer), Status> {
-        let request = call.request;
-        self.submit_command(Command { caller: Some(call.caller.text()), request, ..Command::new(now(), kind) }).await
+        let command = Command::new(now(), kind);
+        let request = call.request.map(|id| of_content(id, &command));
+        self.submit_command(Command { caller: Some(call.caller.text()), request, ..command }).await
     }
 
     async fn submit_command(&self, command: Command) -> Result<(Revision, Answer), Status> {
@@ -174,6 +175,16 @@ impl Control {
 
 pub(crate) fn new_cluster_id() -> ClusterId {
     ClusterId::from_u128(new_id())
+}
+
+/// The id of a request together with what it asks for: under the same id something else is another request.
+fn of_content(id: RequestId, command: &Command) -> RequestId {
+    let content = Command { now: Timestamp(0), ..command.clone() };
+    let digest = Digest::of(&[&id.0[..], &stored::encode_command(&content)].concat());
+    let (first, _) = digest.0.split_at(id.0.len());
+    let mut bytes = id.0;
+    bytes.copy_from_slice(first);
+    RequestId(bytes)
 }
 
 /// The time.

@@ -13,6 +13,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tonic::metadata::MetadataMap;
 
+/// So much of a body that is too large is read, for the sender to hear of it.
+const PASSED_OVER_MAX: usize = 16 << 20;
+/// For so long.
+const PASSING_OVER: std::time::Duration = std::time::Duration::from_secs(2);
 /// The largest body that is not a spec, in bytes.
 const SMALL_BYTES_MAX: usize = 64 << 10;
 /// How long a body may take to arrive.
@@ -142,6 +146,21 @@ fn refuse_body(headers: &HeaderMap) -> Result<Bytes, Problem> {
 }
 
 /// The body, and whether it is YAML.
+/// Reads on for a while what nobody wants: a connection that is closed before resets at the sender, and the answer is lost
+/// with it (RFC 9112, 9.6).
+async fn pass_over(mut body: Body) {
+    let reading = async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+            if bytes > PASSED_OVER_MAX {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PASSING_OVER, reading).await.ok();
+}
+
 async fn read_body(kind: BodyKind, headers: &HeaderMap, body: Body) -> Result<(Bytes, bool), Problem> {
     let takes: &[&str] = match kind {
         BodyKind::Spec => &[JSON, YAML],
@@ -158,6 +177,7 @@ async fn read_body(kind: BodyKind, headers: &HeaderMap, body: Body) -> Result<(B
     };
     let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|declared| declared > max as u64) {
+        pass_over(body).await;
         return Err(too_large());
     }
     match tokio::time::timeout(BODY_PATIENCE, Limited::new(body, max).collect()).await {

@@ -20,8 +20,6 @@ pub(crate) struct Service(pub(crate) Control);
 struct Watcher {
     control: Control,
     cursor: Cursor,
-    /// The watcher has seen this already, at a member that was ahead: it is not led back.
-    behind: Option<Revision>,
     /// Whether this member knows a leader; one that knows none for long falls behind.
     sight: tokio::sync::watch::Receiver<bool>,
     leave: Option<Leave>,
@@ -47,11 +45,15 @@ impl pb::watch_service_server::WatchService for Service {
         let seen: Option<ClusterId> = parsed_if_set("cluster", &request.cluster)?;
         let own = self.0.machine.read(|state| state.cluster());
         let since = Some(Revision(request.since)).filter(|_| seen.is_some() && seen == own);
+        // Who was at a member that is ahead of this one is not led back: this one catches up first. What is ahead of all of
+        // them is of a history that was lost, and a snapshot follows.
+        if since.is_some_and(|since| since.0 > self.0.machine.revision()) {
+            self.0.consensus.read_index().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        }
         let full = || Status::resource_exhausted("too many watches are open; end some, or try later");
         let watcher = Watcher {
             control: self.0.clone(),
             cursor: Cursor::new(view, since),
-            behind: since,
             sight: self.0.leading.sight(),
             leave,
             bell: self.0.machine.bell(),
@@ -76,10 +78,7 @@ impl Watcher {
             }
             // Marked before looking, so that what is applied in between rings again.
             self.bell.borrow_and_update();
-            if self.behind.is_none_or(|seen| seen.0 <= self.control.machine.revision()) {
-                self.behind = None;
-                self.update = self.control.machine.advance(&mut self.cursor);
-            }
+            self.update = self.control.machine.advance(&mut self.cursor);
             if let Some(update) = &mut self.update {
                 self.control.reveal(update);
             }
