@@ -1,5 +1,6 @@
 //! A control plane in this process, and clients on its socket.
 
+mod identity;
 mod rest;
 mod sessions;
 mod world;

@@ -76,6 +76,26 @@ impl World {
         self.config.listen.clone()
     }
 
+    /// A control plane that callers reach without a socket's rights too.
+    pub(crate) async fn start_with_loopback() -> Self {
+        let loopback = Listen::Loopback(([127, 0, 0, 1], 0).into());
+        Self::start_with(|config| config.listen.push(loopback)).await
+    }
+
+    /// A channel on which nobody is known by the way one came.
+    pub(crate) fn loopback(&self) -> Channel {
+        let listening = self.running.as_ref().expect("it runs").listening();
+        let found = listening.iter().find_map(|listen| match listen {
+            Listen::Loopback(address) => Some(*address),
+            _ => None,
+        });
+        Address::Loopback(found.expect("a loopback address")).channel().expect("a channel")
+    }
+
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     fn address(&self) -> Address {
         Address::Unix(self.folder.path().join("control.sock"))
     }
