@@ -44,7 +44,7 @@ impl Dial for Plain {
     }
 }
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [id, directory, listen] = arguments.as_slice() else { return Err("usage: member ID DIRECTORY LISTEN".into()) };

@@ -7,8 +7,9 @@
 //! version (1 byte) · crc32 of key and what follows (4, little-endian) · number of parts (2, little-endian) · bytes
 //! ```
 //!
-//! An entry is cut into parts of [`PART_BYTES`], because the store keeps large values in files that it never syncs. The
-//! bytes are protobuf, so that fields can be added and a reader skips those it does not know; golden bytes in the tests
+//! An entry is cut into parts of [`PART_BYTES`], because the store keeps large values in files that it never syncs. Small
+//! ones that are appended together share a record, of version 2, under the key of the first: what the store does for a key
+//! costs more than what it does for some bytes. The bytes are protobuf, so that fields can be added and a reader skips those it does not know; golden bytes in the tests
 //! hold the form in place. None of it is a type of openraft, whose shape changes from release to release.
 
 use crate::types::{self, Command, Payload};
@@ -17,8 +18,14 @@ use openraft::impls::BasicNode;
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The version of records that is written, and the newest that is read.
-pub(crate) const VERSION: u8 = 1;
+/// The newest version of records that is read.
+pub(crate) const VERSION: u8 = PACKED;
+/// The version of records with one thing in them.
+const SINGLE: u8 = 1;
+/// The version of records with several entries in them, which follow one another.
+const PACKED: u8 = 2;
+/// At most so many entries share a record.
+const PACKED_MAX: usize = 64;
 /// The most bytes of an entry in one record. A page of the store holds up to some twenty records, and pages of 128 KiB and
 /// more go to files of their own.
 pub(crate) const PART_BYTES: usize = 4096;
@@ -70,8 +77,12 @@ fn checksum(key: &[u8], rest: &[u8]) -> u32 {
 }
 
 fn frame(key: &[u8], parts: u16, bytes: &[u8]) -> Vec<u8> {
+    frame_as(SINGLE, key, parts, bytes)
+}
+
+fn frame_as(version: u8, key: &[u8], parts: u16, bytes: &[u8]) -> Vec<u8> {
     let mut record = Vec::with_capacity(HEAD_BYTES + bytes.len());
-    record.push(VERSION);
+    record.push(version);
     record.extend_from_slice(&[0; 4]);
     record.extend_from_slice(&parts.to_le_bytes());
     record.extend_from_slice(bytes);
@@ -80,7 +91,15 @@ fn frame(key: &[u8], parts: u16, bytes: &[u8]) -> Vec<u8> {
     record
 }
 
+/// The number of parts and the bytes of a record with one thing in it.
 fn unframe<'a>(key: &[u8], record: &'a [u8]) -> Result<(u16, &'a [u8]), Unreadable> {
+    match unframe_any(key, record)? {
+        (SINGLE, parts, bytes) => Ok((parts, bytes)),
+        (version, ..) => Err(damaged(format!("a record of this kind has no version {version}"))),
+    }
+}
+
+fn unframe_any<'a>(key: &[u8], record: &'a [u8]) -> Result<(u8, u16, &'a [u8]), Unreadable> {
     let (Some((version, rest)), true) = (record.split_first(), record.len() >= HEAD_BYTES) else {
         return Err(damaged(format!("a record of {} bytes is too short", record.len())));
     };
@@ -88,11 +107,56 @@ fn unframe<'a>(key: &[u8], record: &'a [u8]) -> Result<(u16, &'a [u8]), Unreadab
     if checksum(key, rest) != u32::from_le_bytes(*crc) {
         return Err(damaged("the checksum of a record is wrong"));
     }
-    if *version != VERSION {
-        return Err(if *version > VERSION { Unreadable::Newer(*version) } else { damaged("a record has version 0") });
+    if *version > VERSION {
+        return Err(Unreadable::Newer(*version));
+    }
+    if *version == 0 {
+        return Err(damaged("a record has version 0"));
     }
     let (parts, bytes) = rest.split_first_chunk::<2>().ok_or_else(|| damaged("a record is too short"))?;
-    Ok((u16::from_le_bytes(*parts), bytes))
+    Ok((*version, u16::from_le_bytes(*parts), bytes))
+}
+
+/// The records of entries that follow one another, as keys and values.
+pub(crate) fn encode_entries(entries: &[types::Entry]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut records = Vec::new();
+    let mut rest = entries;
+    while !rest.is_empty() {
+        let (mut pack, mut bytes) = (Pack::default(), 0);
+        for entry in rest.iter().take(PACKED_MAX) {
+            let message = Entry::from(entry);
+            bytes += message.encoded_len() + 4;
+            if bytes > PART_BYTES {
+                break;
+            }
+            pack.entries.push(message);
+        }
+        let taken = pack.entries.len().max(1);
+        match (taken, &rest[0]) {
+            (1, entry) => records.extend(encode_entry(entry)),
+            (_, first) => {
+                let key = entry_key(first.log_id.index(), 0);
+                let record = frame_as(PACKED, &key, 1, &pack.encode_to_vec());
+                records.push((key, record));
+            }
+        }
+        rest = &rest[taken..];
+    }
+    records
+}
+
+/// The entries from an index on that are in the records of its parts, in order.
+pub(crate) fn decode_entries<R: AsRef<[u8]>>(index: u64, parts: &[(u16, R)]) -> Result<Vec<types::Entry>, Unreadable> {
+    if let [(0, record)] = parts
+        && let (PACKED, count, bytes) = unframe_any(&entry_key(index, 0), record.as_ref())?
+    {
+        let pack = Pack::decode(Bytes::copy_from_slice(bytes)).map_err(|e| damaged(format!("entry {index}: {e}")))?;
+        if count != 1 || pack.entries.is_empty() {
+            return Err(damaged(format!("the record of entry {index} has {} in {count} parts", pack.entries.len())));
+        }
+        return (index..).zip(pack.entries).map(|(index, entry)| entry.at(index)).collect();
+    }
+    decode_entry(index, parts).map(|entry| vec![entry])
 }
 
 /// The records of an entry, as keys and values.
@@ -112,7 +176,7 @@ pub(crate) fn encode_entry(entry: &types::Entry) -> Vec<(Vec<u8>, Vec<u8>)> {
 }
 
 /// The entry at an index from the records of its parts, in order.
-pub(crate) fn decode_entry<R: AsRef<[u8]>>(index: u64, parts: &[(u16, R)]) -> Result<types::Entry, Unreadable> {
+fn decode_entry<R: AsRef<[u8]>>(index: u64, parts: &[(u16, R)]) -> Result<types::Entry, Unreadable> {
     let mut bytes = Vec::new();
     for (place, (part, record)) in parts.iter().enumerate() {
         let (count, chunk) = unframe(&entry_key(index, *part), record.as_ref())?;
@@ -177,6 +241,13 @@ struct Entry {
     leader: u64,
     #[prost(oneof = "Kind", tags = "3, 4")]
     kind: Option<Kind>,
+}
+
+/// Entries that follow one another.
+#[derive(Clone, PartialEq, Message)]
+struct Pack {
+    #[prost(message, repeated, tag = "1")]
+    entries: Vec<Entry>,
 }
 
 /// Unset: an entry that a new leader begins its term with.
@@ -319,6 +390,11 @@ mod tests {
         types::Membership::new(vec![[1].into(), [1, 2].into()], nodes).unwrap()
     }
 
+    fn several() -> [types::Entry; 2] {
+        let entry = |index, payload| types::Entry { log_id: log_id(3, 2, index), payload };
+        [entry(0x0102, Payload::Blank), entry(0x0103, Payload::Normal(Command(Bytes::from_static(b"hello"))))]
+    }
+
     type Record = (Vec<u8>, Vec<u8>);
 
     fn records() -> Vec<(&'static str, Vec<Record>)> {
@@ -328,6 +404,7 @@ mod tests {
             ("a blank entry", encode_entry(&entry(Payload::Blank))),
             ("a command", encode_entry(&entry(Payload::Normal(Command(Bytes::from_static(b"hello")))))),
             ("members", encode_entry(&entry(Payload::Membership(membership())))),
+            ("several entries", encode_entries(&several())),
             ("a vote", vec![(VOTE.to_vec(), encode_vote(&types::Vote::new_committed(5, 1)))]),
             ("a commit mark", vec![(COMMITTED.to_vec(), encode_log_id(COMMITTED, &place))]),
             ("a purge mark", vec![(PURGED.to_vec(), encode_log_id(PURGED, &place))]),
@@ -335,7 +412,7 @@ mod tests {
     }
 
     /// What is on the disks of clusters: these bytes must be read for ever.
-    const GOLDEN: [(&str, &str, &str); 6] = [
+    const GOLDEN: [(&str, &str, &str); 7] = [
         ("a blank entry", "6500000000000001020000", "01e93ff227010008031002"),
         ("a command", "6500000000000001020000", "01d01e38920100080310021a0568656c6c6f"),
         (
@@ -343,6 +420,7 @@ mod tests {
             "6500000000000001020000",
             "01644f2bba010008031002221f0a030a01010a040a0201021208080112046d313a371208080212046d323a37",
         ),
+        ("several entries", "6500000000000001020000", "02f24103be01000a04080310020a0b080310021a0568656c6c6f"),
         ("a vote", "6d766f7465", "01a5c378eb0100080510011801"),
         ("a commit mark", "6d636f6d6d6974746564", "013e93f51301000809100118ac02"),
         ("a purge mark", "6d707572676564", "013dca83ee01000809100118ac02"),
@@ -365,8 +443,9 @@ mod tests {
                 "a vote" => assert_eq!(decode_vote(record), Ok(types::Vote::new_committed(5, 1))),
                 "a commit mark" | "a purge mark" => assert_eq!(decode_log_id(key, record), Ok(log_id(9, 1, 300))),
                 _ => {
-                    let entry = decode_entry(0x0102, &[(0, record)]).unwrap();
-                    assert_eq!(encode_entry(&entry), pairs, "{name}");
+                    let entries = decode_entries(0x0102, &[(0, record)]).unwrap();
+                    assert_eq!(encode_entries(&entries), pairs, "{name}");
+                    assert_eq!(entries.len(), if name == "several entries" { 2 } else { 1 });
                 }
             }
             assert_eq!(parse_entry_key(key), key.starts_with(b"e").then_some((0x0102, 0)), "{name}");
@@ -392,13 +471,44 @@ mod tests {
     }
 
     #[test]
+    fn entries_share_records_up_to_a_size_and_a_number_and_large_ones_have_their_own() {
+        let entry = |index, size| types::Entry {
+            log_id: log_id(1, 1, index),
+            payload: Payload::Normal(Command(vec![7; size].into())),
+        };
+        for (sizes, records) in [
+            (vec![0; 64], 1),
+            (vec![0; 65], 2),
+            (vec![1000; 9], 3),
+            (vec![PART_BYTES; 3], 6),
+            (vec![10, 3 * PART_BYTES, 10, 10], 6),
+            (vec![10, PART_BYTES - 20, 10], 3),
+        ] {
+            let entries: Vec<types::Entry> = (5..).zip(&sizes).map(|(index, size)| entry(index, *size)).collect();
+            let found = encode_entries(&entries);
+            assert_eq!(found.len(), records, "{} entries of {} bytes", sizes.len(), sizes[0]);
+            assert!(found.iter().all(|(_, record)| record.len() <= PART_BYTES + HEAD_BYTES));
+            let mut read = Vec::new();
+            let parts: Vec<(u64, u16, Vec<u8>)> = found
+                .into_iter()
+                .filter_map(|(key, record)| parse_entry_key(&key).map(|(index, part)| (index, part, record)))
+                .collect();
+            for parts in parts.chunk_by(|a, b| a.0 == b.0) {
+                let records: Vec<(u16, &Vec<u8>)> = parts.iter().map(|(_, part, record)| (*part, record)).collect();
+                read.extend(decode_entries(parts[0].0, &records).unwrap());
+            }
+            assert_eq!(read, entries);
+        }
+    }
+
+    #[test]
     fn fields_that_a_later_version_adds_are_survived() {
         let mut bytes =
             Entry { term: 3, leader: 2, kind: Some(Kind::Command(Bytes::from_static(b"x"))) }.encode_to_vec();
         // Field 15, a string.
         bytes.extend_from_slice(&[0x7a, 3, b'n', b'e', b'w']);
         let key = entry_key(8, 0);
-        let entry = decode_entry(8, &[(0, frame(&key, 1, &bytes))]).unwrap();
+        let entry = decode_entries(8, &[(0, frame(&key, 1, &bytes))]).unwrap().remove(0);
         assert_eq!(entry.payload, Payload::Normal(Command(Bytes::from_static(b"x"))));
     }
 

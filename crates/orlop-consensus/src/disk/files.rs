@@ -80,6 +80,10 @@ impl Blob for File {
     fn sync(&self) -> io::Result<()> {
         self.sync_all()
     }
+
+    fn sync_data(&self) -> io::Result<()> {
+        File::sync_data(self)
+    }
 }
 
 /// Unlocked in so many words, because a process that is just being forked holds a copy of the file for a moment, and

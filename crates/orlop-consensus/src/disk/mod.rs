@@ -4,6 +4,7 @@
 //! synced.
 
 mod files;
+mod journal;
 mod store;
 
 pub(crate) use files::Real;
@@ -68,6 +69,14 @@ pub trait Store: Send + Sync {
         Ok(found)
     }
 
+    /// The pair with the greatest key up to and with this one.
+    fn floor(&self, key: &[u8]) -> io::Result<Option<Pair>> {
+        let mut found = None;
+        let end = [key, &[0]].concat();
+        self.scan(Vec::new()..end, &mut |key, value| found = Some((key.to_vec(), value.to_vec())))?;
+        Ok(found)
+    }
+
     /// The keys in a range, in order.
     fn keys(&self, range: Range<Vec<u8>>) -> io::Result<Vec<Vec<u8>>> {
         let mut found = Vec::new();
@@ -81,6 +90,11 @@ pub trait Store: Send + Sync {
 
     /// Makes the changes, all or none, and returns when they are durable.
     fn write(&self, batch: Batch) -> io::Result<()>;
+
+    /// Does what a write has left for later, now that nobody waits.
+    fn settle(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Closes the store; everything fails from now on.
     fn close(&self);
@@ -102,6 +116,11 @@ pub trait Blob: std::fmt::Debug + Send + Sync {
 
     /// Makes contents and length durable.
     fn sync(&self) -> io::Result<()>;
+
+    /// Makes contents durable, and the length if contents are lost without it.
+    fn sync_data(&self) -> io::Result<()> {
+        self.sync()
+    }
 }
 
 impl dyn Blob {

@@ -3,11 +3,14 @@
 //! Room is made before a write, not found missing in the middle of it: sled does not survive a write that fails, and may
 //! wait for it for ever. So the file always has blocks of its own beyond its end ([`Store::make_room`]).
 //!
-//! What [`Store::write`] returned from survives the loss of power. sled's own flush does not promise that: it writes, but
-//! neither flushes the device nor its metadata, so every write is followed by `fdatasync` on a handle of our own. sled is
-//! known to panic on some damage; that is caught while opening and told as an error.
+//! What [`Store::write`] returned from survives the loss of power: it is in the [`journal`](super::journal), synced. sled takes
+//! it afterwards, and is flushed when the journal is full. sled's own flush does not promise durability: it writes, but
+//! neither flushes the device nor its metadata, so it is followed by `fdatasync` on a handle of our own; and it wakes every
+//! thread that sled has, which is too much for each commit. sled is known to panic on some damage; that is caught while opening
+//! and told as an error.
 
-use super::{Batch, Change, Disk, Real, Store};
+use super::journal::{self, Journal};
+use super::{Batch, Change, Disk, Pair, Real, Store};
 use crate::room;
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
@@ -37,7 +40,20 @@ pub(crate) struct Sled {
     store: RwLock<Option<sled::Db>>,
     file: File,
     ahead: Mutex<Ahead>,
+    late: Mutex<Late>,
 }
+
+/// What sled is behind the journal by.
+#[derive(Default)]
+struct Late {
+    /// None where there was no room for one; then sled is flushed with every write.
+    journal: Option<Journal>,
+    /// In the journal, and not yet in sled.
+    batches: Vec<Batch>,
+}
+
+/// The key under which sled holds the generation of the journal whose frames it may lack. No key of ours begins like it.
+const GENERATION: &[u8] = b"\x00journal";
 
 /// How far the file has blocks.
 #[derive(Debug, Default)]
@@ -77,7 +93,71 @@ impl Sled {
             }
         }
         File::open(path)?.sync_all()?;
-        Ok(Self { path: path.to_owned(), store: RwLock::new(Some(store)), file, ahead: Mutex::default() })
+        let this = Self {
+            path: path.to_owned(),
+            store: RwLock::new(Some(store)),
+            file,
+            ahead: Mutex::default(),
+            late: Mutex::default(),
+        };
+        this.open_journal()?;
+        Ok(this)
+    }
+
+    /// Gives sled what is in the journal and not in it.
+    fn open_journal(&self) -> io::Result<()> {
+        let path = self.path.join("journal");
+        let found = self.with(|store| store.get(GENERATION))?;
+        let generation = found.and_then(|bytes| Some(u64::from_le_bytes(bytes.as_ref().try_into().ok()?)));
+        let opened = Real.open(&path, true).and_then(|file| Journal::open(file, generation.unwrap_or(0)));
+        let (journal, batches) = match opened {
+            // One that was never used is not missed.
+            Err(error) if room::is_full(&error) && generation.is_none() => {
+                Real.remove(&path).ok();
+                return Ok(());
+            }
+            other => other?,
+        };
+        File::open(&self.path)?.sync_all()?;
+        let mut late = self.late.lock();
+        let replay = !batches.is_empty();
+        *late = Late { journal: Some(journal), batches };
+        if replay {
+            self.make_room(journal::BYTES)?;
+            self.checkpoint(&mut late)?;
+        }
+        Ok(())
+    }
+
+    /// Gives sled what it lacks, durably, and begins the journal anew.
+    fn checkpoint(&self, late: &mut Late) -> io::Result<()> {
+        self.catch_up(late)?;
+        let next = late.journal.as_ref().map(|journal| journal.generation() + 1);
+        self.with(|store| {
+            if let Some(next) = next {
+                store.insert(GENERATION, &next.to_le_bytes())?;
+            }
+            store.flush()
+        })?;
+        self.file.sync_data()?;
+        if let Some(journal) = &mut late.journal {
+            journal.begin_anew();
+        }
+        Ok(())
+    }
+
+    fn catch_up(&self, late: &mut Late) -> io::Result<()> {
+        for batch in late.batches.drain(..) {
+            let mut changes = sled::Batch::default();
+            for change in batch.into_changes() {
+                match change {
+                    Change::Put(key, value) => changes.insert(key, value),
+                    Change::Remove(key) => changes.remove(key),
+                }
+            }
+            self.with(|store| store.apply_batch(changes))?;
+        }
+        Ok(())
     }
 
     /// Gives the file blocks from its end on, without making it longer.
@@ -105,10 +185,18 @@ impl Sled {
 
 impl Store for Sled {
     fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        self.settle()?;
         self.with(|store| store.get(key)).map(|value| value.map(|v| v.to_vec()))
     }
 
+    fn floor(&self, key: &[u8]) -> io::Result<Option<Pair>> {
+        self.settle()?;
+        let found = self.with(|store| store.range(..=key).next_back().transpose())?;
+        Ok(found.map(|(key, value)| (key.to_vec(), value.to_vec())))
+    }
+
     fn scan(&self, range: Range<Vec<u8>>, each: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
+        self.settle()?;
         self.with(|store| {
             for pair in store.range(range) {
                 let (key, value) = pair?;
@@ -139,21 +227,37 @@ impl Store for Sled {
     }
 
     fn write(&self, batch: Batch) -> io::Result<()> {
-        let mut changes = sled::Batch::default();
-        for change in batch.into_changes() {
-            match change {
-                Change::Put(key, value) => changes.insert(key, value),
-                Change::Remove(key) => changes.remove(key),
+        let mut late = self.late.lock();
+        let generation = late.journal.as_ref().map_or(0, Journal::generation);
+        let mut frame = journal::encode(&batch, generation);
+        if late.journal.as_ref().is_some_and(|journal| !journal.fits(&frame)) {
+            self.checkpoint(&mut late)?;
+            frame = journal::encode(&batch, generation + 1);
+        }
+        match &mut late.journal {
+            Some(journal) if journal.fits(&frame) => {
+                journal.append(&frame)?;
+                late.batches.push(batch);
+                Ok(())
+            }
+            _ => {
+                late.batches.push(batch);
+                self.checkpoint(&mut late)
             }
         }
-        self.with(|store| {
-            store.apply_batch(changes)?;
-            store.flush()
-        })?;
-        self.file.sync_data()
+    }
+
+    fn settle(&self) -> io::Result<()> {
+        self.catch_up(&mut self.late.lock())
     }
 
     fn close(&self) {
+        let mut late = self.late.lock();
+        if late.journal.as_ref().is_some_and(|journal| !journal.is_empty())
+            && let Err(error) = self.checkpoint(&mut late)
+        {
+            tracing::debug!(%error, "the journal stays as it is; the next start reads it");
+        }
         let store = self.store.write().take();
         drop(store);
     }

@@ -177,10 +177,13 @@ impl Shared {
         let mut size = 0;
         let mut index = first;
         while index < disk_end && size < bytes {
-            let entry = self.read_one(index)?;
-            size += weight(&entry);
-            entries.push(entry);
-            index += 1;
+            for entry in self.read_record(index)?.entries {
+                if (index..disk_end).contains(&entry.index()) && size < bytes {
+                    size += weight(&entry);
+                    index = entry.index() + 1;
+                    entries.push(entry);
+                }
+            }
         }
         if index == disk_end {
             entries.extend(recent.into_iter().take_while(|entry| {
@@ -192,17 +195,30 @@ impl Shared {
         Ok(entries)
     }
 
-    fn read_one(&self, index: u64) -> io::Result<Entry> {
-        let records = self.store.range(record::entry_key(index, 0)..record::entry_key(index + 1, 0))?;
+    /// The stored record that an entry is in.
+    fn read_record(&self, index: u64) -> io::Result<Stored> {
+        let invalid = |problem: String| io::Error::new(io::ErrorKind::InvalidData, problem);
+        let missing = || invalid(format!("entry {index} is missing in the log"));
+        let (key, _) = self.store.floor(&record::entry_key(index, u16::MAX))?.ok_or_else(missing)?;
+        let (first, _) = record::parse_entry_key(&key).ok_or_else(missing)?;
+        let records = self.store.range(record::entry_key(first, 0)..record::entry_key(first + 1, 0))?;
         let parts: Vec<(u16, Vec<u8>)> = records
             .into_iter()
             .filter_map(|(key, value)| record::parse_entry_key(&key).map(|(_, part)| (part, value)))
             .collect();
-        if parts.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("entry {index} is missing in the log")));
+        let entries = record::decode_entries(first, &parts).map_err(|e| invalid(e.to_string()))?;
+        if first + entries.len() as u64 <= index {
+            return Err(missing());
         }
-        record::decode_entry(index, &parts).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))
+        Ok(Stored { first, entries })
     }
+}
+
+/// Entries that share a record.
+struct Stored {
+    /// The index of the first.
+    first: u64,
+    entries: Vec<Entry>,
 }
 
 fn bounds(range: impl RangeBounds<u64>) -> (u64, u64) {
@@ -274,15 +290,12 @@ impl RaftLogStorage<Types> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let mut records = Vec::new();
-        let mut end = 0;
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        let records = record::encode_entries(&entries);
+        let end = entries.last().map_or(0, |last| last.index() + 1);
         {
             let mut memory = self.shared.memory.lock();
-            for entry in entries {
-                records.extend(record::encode_entry(&entry));
-                end = entry.index() + 1;
-                memory.push(entry);
-            }
+            entries.into_iter().for_each(|entry| memory.push(entry));
         }
         self.jobs.send(Job::Append { records, end, done: callback }).map_err(|_| closed())
     }

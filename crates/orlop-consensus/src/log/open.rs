@@ -98,10 +98,16 @@ impl Damage {
     }
 }
 
-/// The parts of one entry while they are collected.
+/// The parts of one record of entries while they are collected.
 struct Collected {
     index: u64,
     parts: Vec<(u16, Vec<u8>)>,
+}
+
+impl Collected {
+    fn keys(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.parts.iter().map(|(part, _)| record::entry_key(self.index, *part))
+    }
 }
 
 /// The entries as they pass by: where the first bad one was, and the last good one.
@@ -114,29 +120,45 @@ struct Check {
 }
 
 impl Check {
-    fn entry(&mut self, collected: &Collected) {
+    /// Looks at a record; says whether all of it is from before the log's beginning.
+    fn record(&mut self, begin: u64, collected: &Collected) -> bool {
+        let index = collected.index;
+        match record::decode_entries(index, &collected.parts) {
+            Ok(entries) if index + (entries.len() as u64) <= begin => return true,
+            Ok(entries) => entries.iter().filter(|entry| entry.index() >= begin).for_each(|entry| self.entry(entry)),
+            Err(_) if index < begin => return true,
+            Err(newer @ Unreadable::Newer(_)) => {
+                self.hopeless.get_or_insert(newer);
+            }
+            Err(Unreadable::Damaged(problem)) => {
+                self.note_gap(index);
+                self.bad.get_or_insert((index, format!("entry {index}: {problem}")));
+            }
+        }
+        false
+    }
+
+    fn entry(&mut self, entry: &Entry) {
         if self.hopeless.is_some() {
             return;
         }
-        let index = collected.index;
+        let index = entry.index();
+        self.note_gap(index);
+        match &self.bad {
+            None => {
+                self.last = Some(Entry::log_id(entry));
+                self.next = index + 1;
+            }
+            Some((first, problem)) => {
+                let problem = format!("{problem}, and the log goes on after it at {index} (from {first})");
+                self.hopeless = Some(Unreadable::Damaged(problem));
+            }
+        }
+    }
+
+    fn note_gap(&mut self, index: u64) {
         if index != self.next && self.bad.is_none() {
             self.bad = Some((self.next, format!("entry {} is missing", self.next)));
-        }
-        match record::decode_entry(index, &collected.parts) {
-            Ok(entry) => match &self.bad {
-                None => {
-                    self.last = Some(Entry::log_id(&entry));
-                    self.next = index + 1;
-                }
-                Some((first, problem)) => {
-                    let problem = format!("{problem}, and the log goes on after it at {index} (from {first})");
-                    self.hopeless = Some(Unreadable::Damaged(problem));
-                }
-            },
-            Err(newer @ Unreadable::Newer(_)) => self.hopeless = Some(newer),
-            Err(Unreadable::Damaged(problem)) => {
-                self.bad.get_or_insert((index, format!("entry {index}: {problem}")));
-            }
         }
     }
 }
@@ -167,22 +189,22 @@ fn read(disk: &dyn Store, path: &Path, durable: u64, damage: &Damage) -> Result<
             unknown = Some(format!("a key of {} bytes is none of ours", key.len()));
             return;
         };
-        if index < begin {
-            leftovers.push(key.to_vec());
-            return;
-        }
         match &mut current {
             Some(collected) if collected.index == index => collected.parts.push((part, value.to_vec())),
             _ => {
-                if let Some(collected) = current.replace(Collected { index, parts: vec![(part, value.to_vec())] }) {
-                    check.entry(&collected);
+                if let Some(collected) = current.replace(Collected { index, parts: vec![(part, value.to_vec())] })
+                    && check.record(begin, &collected)
+                {
+                    leftovers.extend(collected.keys());
                 }
             }
         }
     })
     .map_err(failed)?;
-    if let Some(collected) = current {
-        check.entry(&collected);
+    if let Some(collected) = current
+        && check.record(begin, &collected)
+    {
+        leftovers.extend(collected.keys());
     }
     if let Some(problem) = unknown {
         return Err(damage.told(problem));

@@ -77,7 +77,10 @@ fn open(directory: &Path) -> Result<LogStore, StartError> {
 async fn written(directory: &Path, entries: Vec<Entry>) {
     let mut log = open(directory).unwrap();
     log.save_vote(&Vote::new_committed(1, 1)).await.unwrap();
-    log.blocking_append(entries).await.unwrap();
+    // Each for itself: together they would share a record.
+    for entry in entries {
+        log.blocking_append([entry]).await.unwrap();
+    }
     log.close().await;
 }
 
@@ -244,12 +247,12 @@ async fn records_of_a_newer_version_are_refused_by_that_name_also_at_the_end() {
     written(directory.path(), vec![entry(0, 1), entry(1, 1)]).await;
     change(directory.path(), |_, batch| {
         let (key, mut value) = record::encode_entry(&entry(1, 1)).remove(0);
-        value[0] = 2;
+        value[0] = 3;
         batch.put(key, value);
     });
     forget_that_it_was_durable(directory.path(), 0);
     let error = open(directory.path()).err().unwrap().to_string();
-    assert!(error.contains("format 2") && error.contains("start the version"), "{error}");
+    assert!(error.contains("format 3") && error.contains("start the version"), "{error}");
 }
 
 #[tokio::test]
@@ -275,4 +278,60 @@ async fn purging_keeps_what_a_kept_snapshot_needs() {
     let mut log = open(directory.path()).unwrap();
     assert_eq!(entries(&mut log).await.iter().map(RaftEntry::index).collect::<Vec<_>>(), [51]);
     log.close().await;
+}
+
+#[tokio::test]
+async fn entries_that_share_a_record_are_truncated_and_purged_one_by_one() {
+    for first in 0..20_u64 {
+        let directory = tempfile::tempdir().unwrap();
+        let mut log = open(directory.path()).unwrap();
+        let list: Vec<Entry> = (0..20).map(|index| entry(index, 300)).collect();
+        log.blocking_append(list.clone()).await.unwrap();
+        assert!(log.shared.store.keys(vec![b'e']..vec![b'f']).unwrap().len() <= 2, "they share no record");
+        log.truncate_after(first.checked_sub(1).map(|last| log_id(1, 1, last))).await.unwrap();
+        let other = Entry { log_id: log_id(2, 2, first), payload: Payload::Blank };
+        log.blocking_append([other.clone()]).await.unwrap();
+        let expected = [&list[..first as usize], &[other]].concat();
+        assert_eq!(entries(&mut log).await, expected);
+        log.close().await;
+        let mut log = open(directory.path()).unwrap();
+        assert_eq!(entries(&mut log).await, expected, "truncated at {first}");
+        log.close().await;
+
+        // Kept is what a snapshot up to here needs.
+        let directory = tempfile::tempdir().unwrap();
+        let keep_from = Arc::new(AtomicU64::new(first + 1));
+        let mut log = LogStore::open(&disk(), directory.path(), keep_from.clone()).unwrap();
+        log.blocking_append(list.clone()).await.unwrap();
+        log.purge(log_id(1, 1, first)).await.unwrap();
+        log.close().await;
+        let mut log = open(directory.path()).unwrap();
+        assert_eq!(entries(&mut log).await, list[first as usize + 1..], "purged through {first}");
+        assert_eq!(log.get_log_state().await.unwrap().last_log_id, Some(log_id(1, 1, 19)));
+        log.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_torn_record_of_several_entries_is_cut_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let list: Vec<Entry> = (0..6).map(|index| entry(index, 100)).collect();
+    let mut log = open(directory.path()).unwrap();
+    log.blocking_append(list[..2].to_vec()).await.unwrap();
+    log.blocking_append(list[2..].to_vec()).await.unwrap();
+    log.close().await;
+    let (key, value) = record::encode_entries(&list[2..]).remove(0);
+    for byte in (0..value.len()).step_by(17) {
+        let mut torn = value.clone();
+        torn.truncate(byte);
+        change(directory.path(), |_, batch| batch.put(key.clone(), torn));
+        forget_that_it_was_durable(directory.path(), 2);
+        let mut log = open(directory.path()).unwrap_or_else(|e| panic!("byte {byte}: {e}"));
+        assert_eq!(entries(&mut log).await, list[..2], "byte {byte}");
+        log.close().await;
+    }
+    change(directory.path(), |_, batch| batch.put(key.clone(), vec![1; 9]));
+    forget_that_it_was_durable(directory.path(), 4);
+    let error = open(directory.path()).err().unwrap().to_string();
+    assert!(error.contains("durable up to entry 3"), "{error}");
 }

@@ -3,12 +3,13 @@
 //! A full disk holds a write up: nothing of it is on disk, nobody is told, and it is tried until there is room or the member
 //! stops. Whoever submitted the command hears of it through [`Condition`](super::Condition). Any other failure is final.
 
-use super::Shared;
+use super::{Shared, Stored};
 use crate::disk::{Batch, Pair};
 use crate::reached::Reached;
 use crate::record;
 use crate::room;
 use crate::types::{LogId, Types, Vote};
+use openraft::entry::RaftEntry;
 use openraft::storage::IOFlushed;
 use std::io;
 use std::ops::ControlFlow;
@@ -192,6 +193,8 @@ impl Writer {
         for waiter in self.waiters.drain(..) {
             waiter.tell(result.as_ref().copied().map_err(copy));
         }
+        // What fails here is told to those who come next.
+        let _ = self.unless_broken(|writer| writer.shared.store.settle());
     }
 
     /// What a failed write left on disk is unknown, so nothing is written after it.
@@ -240,6 +243,16 @@ impl Writer {
             self.wait_for_room(0)?;
             self.shared.store.write(batch)?;
         }
+        // The record that the last entry is in may go on beyond it.
+        let Some(before) = first.checked_sub(1) else { return Ok(()) };
+        let Ok(Stored { first: at, mut entries }) = self.shared.read_record(before) else { return Ok(()) };
+        if at + entries.len() as u64 > first {
+            entries.retain(|entry| entry.index() < first);
+            let mut batch = Batch::default();
+            record::encode_entries(&entries).into_iter().for_each(|(key, value)| batch.put(key, value));
+            self.wait_for_room(0)?;
+            self.shared.store.write(batch)?;
+        }
         Ok(())
     }
 
@@ -256,7 +269,12 @@ impl Writer {
         } else {
             return Ok(());
         };
-        let keys = self.shared.store.keys(record::entry_key(0, 0)..record::entry_key(boundary.index() + 1, 0))?;
+        // The record that the boundary is in may go on beyond it; then it stays whole.
+        let end = match self.shared.read_record(boundary.index()) {
+            Ok(Stored { first, entries }) if first + entries.len() as u64 > boundary.index() + 1 => first,
+            _ => boundary.index() + 1,
+        };
+        let keys = self.shared.store.keys(record::entry_key(0, 0)..record::entry_key(end, 0))?;
         // The mark goes first: entries before it are leftovers that the next start removes.
         let mut batch = Batch::default();
         batch.put(record::PURGED.to_vec(), record::encode_log_id(record::PURGED, &boundary));
@@ -286,9 +304,11 @@ impl Writer {
 impl Shared {
     /// The place of a stored entry, if there is one at the index.
     fn read_stored(&self, index: u64) -> io::Result<Option<LogId>> {
-        match self.store.get(&record::entry_key(index, 0))? {
-            None => Ok(None),
-            Some(_) => self.read_one(index).map(|entry| Some(entry.log_id)),
+        match self.read_record(index) {
+            Ok(stored) => Ok(stored.entries.iter().find(|entry| entry.index() == index).map(|entry| entry.log_id)),
+            // Given up earlier; what is damaged was found at the start.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
+            Err(error) => Err(error),
         }
     }
 }

@@ -109,8 +109,9 @@ async fn a_store_file_cut_or_changed_anywhere_is_refused_or_harmless() {
     let pristine = tempfile::tempdir().unwrap();
     let list = List::new();
     let member = alone(Options::new(pristine.path()), list.clone()).await.unwrap();
+    // More than the journal before the store holds: what only that has lost, the journal gives back.
     for number in 0..40 {
-        member.submit(vec![number; 300]).await.unwrap();
+        member.submit(vec![number; 40_000]).await.unwrap();
     }
     member.shutdown().await;
     let db = std::fs::read(pristine.path().join("log/store/db")).unwrap();
