@@ -20,6 +20,7 @@ mod room;
 mod runtime;
 mod snapshot;
 mod types;
+pub mod watch;
 
 pub use backup::{Backup, BackupError, inspect, restore};
 pub use error::{Broken, MembersError, ReadError, StartError, SubmitError, Trouble};
@@ -38,7 +39,6 @@ pub mod seam {
 
 use orlop_proto::peer::v1::peer_service_server::PeerServiceServer;
 use std::sync::Arc;
-use tokio::sync::watch;
 
 /// Encodes a state that was captured; called on a thread that may take its time.
 pub type Encode = Box<dyn FnOnce() -> Vec<u8> + Send>;

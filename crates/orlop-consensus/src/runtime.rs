@@ -1,7 +1,8 @@
 //! What the protocol runs on: tokio, with a source of chance that a simulation can fix.
 //!
-//! The protocol waits with selects that prefer in a fixed order, so on a current-thread runtime with paused time nothing
-//! but chance is left to vary: the time of elections and the phase of the clock's ticks.
+//! Everything here waits with selects that prefer in a fixed order, and watched values wake those who wait for them in the
+//! order in which they came ([`crate::watch`]); so on a current-thread runtime with paused time nothing but chance is left to
+//! vary: the time of elections and the phase of the clock's ticks.
 
 use openraft::AsyncRuntime;
 use openraft::impls::TokioRuntime;
@@ -49,7 +50,7 @@ impl AsyncRuntime for Runtime {
     type Timeout<R, T: Future<Output = R> + Send> = <TokioRuntime as AsyncRuntime>::Timeout<R, T>;
     type ThreadLocalRng = SmallRng;
     type Mpsc = <TokioRuntime as AsyncRuntime>::Mpsc;
-    type Watch = <TokioRuntime as AsyncRuntime>::Watch;
+    type Watch = crate::watch::Watch;
     type Oneshot = <TokioRuntime as AsyncRuntime>::Oneshot;
     type Mutex<T: Send + 'static> = <TokioRuntime as AsyncRuntime>::Mutex<T>;
 

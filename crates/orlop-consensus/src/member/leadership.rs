@@ -2,14 +2,12 @@
 
 use crate::peer::outgoing::Known;
 use crate::types::Raft;
-use crate::{Leadership, Options};
+use crate::{Leadership, Options, watch};
 use openraft::async_runtime::Instant as _;
-use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{ServerState, TokioInstant};
 use parking_lot::RwLock;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Keeps `leadership` and `known` as they are, and lets the protocol's clock run only while there are others: there is

@@ -15,7 +15,7 @@ use crate::peer::receive::Receiver;
 use crate::room::Room;
 use crate::snapshot::Snapshots;
 use crate::types::{LogId, Raft, SnapshotMeta, Types};
-use crate::{Leadership, Options, StartError, StateMachine, Status, SubmitError};
+use crate::{Leadership, Options, StartError, StateMachine, Status, SubmitError, watch};
 use open::{Opened, open};
 pub(crate) use open::{io_error, lock};
 use openraft::async_runtime::watch::WatchReceiver;
@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -106,7 +106,7 @@ impl Member {
             receiver,
             room: Room::of(&options.directory, disk),
             options,
-            leadership: watch::Sender::default(),
+            leadership: watch::channel(Leadership::default()).0,
             refusing: AtomicBool::new(false),
             told_of_lost_disk: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
