@@ -55,7 +55,7 @@ const SILENT_REVISIONS_MAX: u64 = 1_000;
 
 /// How far one watcher is.
 #[derive(Debug)]
-pub(crate) struct Cursor {
+pub struct Cursor {
     view: View,
     /// Up to here the watcher has everything; `None` when it has nothing that can be built on.
     at: Option<Revision>,
@@ -65,7 +65,7 @@ pub(crate) struct Cursor {
 
 /// What a watcher is to be told, as one update.
 #[derive(Debug)]
-pub(crate) struct Update {
+pub struct Update {
     revision: Revision,
     cluster: String,
     snapshot: bool,
@@ -75,7 +75,7 @@ pub(crate) struct Update {
 
 impl Cursor {
     /// A watcher that has seen everything up to `since` of the same cluster, if anything.
-    pub(crate) fn new(view: View, since: Option<Revision>) -> Self {
+    pub fn new(view: View, since: Option<Revision>) -> Self {
         Self { view, at: since.filter(|since| *since > Revision(0)), told: None }
     }
 
@@ -121,7 +121,7 @@ impl Update {
     }
 
     /// The next part, of about `bytes_max` at most, or of one object; `None` when all of it was given.
-    pub(crate) fn part(&mut self, bytes_max: usize) -> Option<pb::WatchResponse> {
+    pub fn part(&mut self, bytes_max: usize) -> Option<pb::WatchResponse> {
         if self.sent && self.changes.is_empty() {
             return None;
         }

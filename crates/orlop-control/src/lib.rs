@@ -45,6 +45,12 @@ pub use home::{Home, HomeError};
 pub use orlop_consensus::{Backup, Recovery};
 pub use trust::TrustError;
 
+/// What members apply commands to and tell watchers from, for a simulation that puts its own network around it.
+pub mod seam {
+    pub use crate::hub::{Cursor, Update};
+    pub use crate::machine::Machine;
+}
+
 use crate::control::{Control, Parts};
 use crate::front::{Front, Guard, Limits, Listener};
 use crate::peers::Peers;

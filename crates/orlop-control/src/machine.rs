@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 /// The state, what changed lately, and a bell that rings when a command was applied.
-pub(crate) struct Machine {
+pub struct Machine {
     held: RwLock<Held>,
     applied: watch::Sender<u64>,
 }
@@ -19,28 +19,30 @@ struct Held {
 }
 
 impl Machine {
-    pub(crate) fn new(ring_entities: usize) -> Self {
+    /// An empty state, that remembers so many changes for watchers that come back.
+    pub fn new(ring_entities: usize) -> Self {
         let held = Held { state: State::new(), ring: Ring::new(ring_entities) };
         Self { held: RwLock::new(held), applied: watch::Sender::new(0) }
     }
 
     /// Looks at the state. Commands wait meanwhile: look, take what is needed, leave.
-    pub(crate) fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+    pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.held.read().state)
     }
 
-    pub(crate) fn revision(&self) -> u64 {
+    /// The revision of the state.
+    pub fn revision(&self) -> u64 {
         self.held.read().state.revision().0
     }
 
     /// What a watcher is to be told now.
-    pub(crate) fn advance(&self, cursor: &mut Cursor) -> Option<Update> {
+    pub fn advance(&self, cursor: &mut Cursor) -> Option<Update> {
         let held = self.held.read();
         cursor.advance(&held.state, &held.ring)
     }
 
     /// Hears of every command that is applied.
-    pub(crate) fn bell(&self) -> watch::Receiver<u64> {
+    pub fn bell(&self) -> watch::Receiver<u64> {
         self.applied.subscribe()
     }
 }
