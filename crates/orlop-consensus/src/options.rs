@@ -84,6 +84,10 @@ impl Options {
             // Nothing to keep time for until there are other members.
             enable_tick: false,
             enable_pre_vote: Some(true),
+            // A leader that starts again would lead on in its old term, and take for committed what was when that was last
+            // written down: reads would miss writes that it had acknowledged itself. One that is elected anew begins its
+            // term with an entry, and reads wait for that.
+            enable_leader_restore: Some(false),
             // Members write an entry side by side, not one after the other.
             broadcast_submitted_on_append: Some(true),
             // A learner that lost its disk is to be filled anew; a voter that did refuses by itself.
