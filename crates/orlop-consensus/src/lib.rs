@@ -37,6 +37,7 @@ pub mod seam {
     pub use crate::runtime::fix_chance;
 }
 
+use futures::future::BoxFuture;
 use orlop_proto::peer::v1::peer_service_server::PeerServiceServer;
 use std::sync::Arc;
 
@@ -127,7 +128,7 @@ impl Consensus {
         peers: Arc<dyn seam::Peers>,
         disk: Arc<dyn seam::Disk>,
     ) -> Result<Self, StartError> {
-        Ok(Self { member: member::Member::start(options, machine, peers, disk).await? })
+        Ok(Self { member: begin(options, machine, peers, disk).await? })
     }
 
     /// Makes this member the only voter of a new cluster; it leads when this returns. `address` is where other members
@@ -221,4 +222,14 @@ impl Consensus {
     pub async fn shutdown(&self) {
         self.member.shutdown().await;
     }
+}
+
+/// In a box, so that all of the protocol, which is generic, is compiled with this crate and not with each that uses it.
+fn begin(
+    options: Options,
+    machine: Arc<dyn StateMachine>,
+    peers: Arc<dyn seam::Peers>,
+    disk: Arc<dyn seam::Disk>,
+) -> BoxFuture<'static, Result<Arc<member::Member>, StartError>> {
+    Box::pin(member::Member::start(options, machine, peers, disk))
 }
