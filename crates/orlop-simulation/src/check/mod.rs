@@ -1,0 +1,5 @@
+//! What is checked while a run goes on, and after it.
+
+pub(crate) mod applied;
+pub(crate) mod history;
+pub(crate) mod leaders;

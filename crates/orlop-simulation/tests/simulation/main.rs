@@ -1,0 +1,4 @@
+//! Runs of the simulation, by the thousand.
+
+mod determinism;
+mod seeds;
