@@ -278,7 +278,7 @@ impl Agent {
                 continue;
             }
             match self.entries.get(&replica).map(|entry| entry.machine.assignment()) {
-                Some(Some(held)) if is_same_order(held, assignment) => {}
+                Some(Some(held)) if is_same_order(held, assignment) => self.object(assignment),
                 Some(_) => self.tell(replica, Input::Assigned(assignment.clone())),
                 None => self.take_on(assignment),
             }
@@ -295,6 +295,15 @@ impl Agent {
             }
         }
         self.refused.retain(|replica| wanted.contains(replica));
+    }
+
+    /// Says how a replica is that the control plane has given up with this node, while nothing has taken its place.
+    fn object(&self, assignment: &Assignment) {
+        let replica = assignment.replica.id;
+        let given_up = assignment.replica.status.is_given_up() && self.view.live;
+        if let Some(entry) = self.entries.get(&replica).filter(|_| given_up) {
+            self.uplink.report(replica, entry.machine.record().generation, entry.machine.status().clone());
+        }
     }
 
     /// Begins a replica that has no machine yet.

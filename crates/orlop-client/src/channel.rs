@@ -47,11 +47,12 @@ pub fn channel(address: &Address, credentials: &Credentials) -> Result<Channel, 
         }
         (_, credentials) => credentials.clone(),
     };
-    let (scheme, keep_alive) = match address {
-        Address::Unix(_) | Address::Loopback(_) => ("http", LOCAL_KEEP_ALIVE),
-        Address::Members(_) | Address::Joined(_) => ("https", KEEP_ALIVE),
+    let keep_alive = match address {
+        Address::Unix(_) | Address::Loopback(_) => LOCAL_KEEP_ALIVE,
+        Address::Members(_) | Address::Joined(_) => KEEP_ALIVE,
     };
-    let endpoint = Endpoint::from_shared(format!("{scheme}://{NAME}"))
+    // With the scheme of TLS, tonic would want to see to TLS itself.
+    let endpoint = Endpoint::from_shared(format!("http://{NAME}"))
         .map_err(|_| invalid("it cannot be dialled"))?
         .http2_keep_alive_interval(keep_alive)
         .keep_alive_timeout(KEEP_ALIVE_ANSWER)

@@ -8,6 +8,7 @@ use crate::leading::Leading;
 use crate::lease::Renewals;
 use crate::machine::Machine;
 use crate::peers::Peers;
+use crate::reports::Waiting;
 use crate::seal;
 use crate::sessions::Sessions;
 use crate::status;
@@ -19,7 +20,7 @@ use orlop_model::{ClusterId, DeploymentName, NodeId, OperatorTokenId, ReplicaId,
 use orlop_state::{Answer, Command, Kind, RequestId, stored};
 use std::sync::Arc;
 use std::time::SystemTime;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Status};
@@ -32,6 +33,7 @@ pub(crate) struct Control {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) renewals: Arc<Renewals>,
     pub(crate) watchers: Arc<Semaphore>,
+    pub(crate) reports: mpsc::Sender<Waiting>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
     pub(crate) config: Arc<Config>,
@@ -97,12 +99,14 @@ pub(crate) struct Parts {
     pub(crate) trust: Arc<Trust>,
     pub(crate) peers: Arc<Peers>,
     pub(crate) home: Home,
+    pub(crate) reports: mpsc::Sender<Waiting>,
 }
 
 impl Control {
     pub(crate) fn new(parts: Parts, config: Config, tasks: TaskTracker, stop: CancellationToken) -> Self {
-        let Parts { consensus, machine, trust, peers, home } = parts;
+        let Parts { consensus, machine, trust, peers, home, reports } = parts;
         Self {
+            reports,
             machine,
             attendance: Arc::default(),
             sessions: Arc::new(Sessions::new(config.sessions_max)),

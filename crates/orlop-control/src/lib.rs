@@ -31,6 +31,7 @@ mod leases;
 mod logs;
 mod machine;
 mod peers;
+mod reports;
 mod rest;
 mod seal;
 mod service;
@@ -190,12 +191,17 @@ pub async fn start(mut config: Config, stop: CancellationToken) -> Result<Runnin
     let peers = Arc::new(Peers::new(trust.clone()));
     let consensus = orlop_consensus::Consensus::start(options, machine.clone(), peers.clone()).await?;
     let tasks = TaskTracker::new();
-    let control =
-        Control::new(Parts { consensus, machine, trust, peers, home }, config.clone(), tasks.clone(), stop.clone());
+    let (reports, waiting) = reports::queue();
+    let parts = Parts { consensus, machine, trust, peers, home, reports };
+    let control = Control::new(parts, config.clone(), tasks.clone(), stop.clone());
     if let Err(error) = control.begin(member, &listeners).await {
         control.consensus.shutdown().await;
         return Err(error);
     }
+    tasks.spawn({
+        let control = control.clone();
+        async move { control.carry_reports(waiting).await }
+    });
     let listening: Vec<Listen> = listeners.iter().map(|l| l.listen().clone()).collect();
     for listen in &listening {
         tracing::info!(%listen, revision = control.machine.revision(), "listening");

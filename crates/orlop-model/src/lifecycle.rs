@@ -187,7 +187,15 @@ pub struct ReplicaStatus {
     pub image_digest: Option<String>,
 }
 
+/// The reason's code of a replica that was given up with its node.
+pub const NODE_LOST: &str = "node_lost";
+
 impl ReplicaStatus {
+    /// Was it given up because its node was silent for too long? It may run there all the same.
+    pub fn is_given_up(&self) -> bool {
+        self.phase == Phase::Finished(Outcome::Lost) && self.reason.as_ref().is_some_and(|r| r.code == NODE_LOST)
+    }
+
     /// The status of a replica that was just placed.
     pub fn pending(now: Timestamp) -> Self {
         Self {

@@ -32,7 +32,7 @@ pub(crate) fn advance<'a>(
     let mut roster = Roster::of(service, own);
     clear(service, &mut roster, room, draft);
     let slots = scale::slots(&roster, service.replicas as usize);
-    let taken: BTreeSet<u32> = roster.current.iter().map(|r| r.slot).collect();
+    let mut taken: BTreeSet<u32> = roster.current.iter().map(|r| r.slot).collect();
     roster.lost.retain(|lost| {
         let kept = slots.contains(&lost.slot) && !taken.contains(&lost.slot);
         if !kept {
@@ -40,8 +40,11 @@ pub(crate) fn advance<'a>(
         }
         kept
     });
-
-    let missing = (service.replicas as usize).saturating_sub(roster.current.len());
+    // Nothing takes the place of a replica that is about to be heard of again.
+    let nodes = &gates.cluster.nodes;
+    let returning = roster.returning(service, |id| nodes.get(&id).is_some_and(is_alive));
+    let missing = (service.replicas as usize).saturating_sub(roster.current.len() + returning.len());
+    taken.extend(returning);
     let mut status = ServiceStatus { blocked: Vec::new(), dependency_fault: recorded_fault(service) };
     let mut may_start = missing > 0;
     if may_start {

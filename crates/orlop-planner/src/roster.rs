@@ -1,6 +1,6 @@
 //! Which of a service's replicas count as what. Every replica is in exactly one list.
 
-use orlop_model::{Desired, Outcome, Phase, Replica, ServiceState};
+use orlop_model::{Desired, NodeId, Outcome, Phase, Replica, ServiceState};
 
 /// The replicas of a service that is to stay.
 #[derive(Default)]
@@ -38,6 +38,14 @@ impl<'a> Roster<'a> {
             list.push(replica);
         }
         roster
+    }
+
+    /// The slots of replicas that were given up with their node, and whose node is back: it says how they are, and when
+    /// they run they go on. To be asked when only those are in `lost` whose place nothing has taken.
+    pub(crate) fn returning(&self, service: &ServiceState, is_alive: impl Fn(NodeId) -> bool) -> Vec<u32> {
+        let back =
+            |r: &&&Replica| r.status.is_given_up() && r.generation == service.workload_generation && is_alive(r.node);
+        self.lost.iter().filter(back).map(|r| r.slot).collect()
     }
 }
 

@@ -96,6 +96,7 @@ pub(crate) fn asked(kind: &Kind) -> Option<Asked> {
         Kind::RegisterNode(_)
         | Kind::JudgeNodes(_)
         | Kind::ReportReplicas(_)
+        | Kind::ReportMany(_)
         | Kind::SubmitPlan(_)
         | Kind::AcquireLease(_)
         | Kind::RecordEvents(_)

@@ -14,6 +14,7 @@
 
 mod clean;
 mod disk;
+mod failing;
 mod hosts;
 mod http;
 mod image;
@@ -24,12 +25,13 @@ mod testbed;
 
 pub use clean::Footprint;
 pub use disk::Disk;
+pub use failing::FailingDisk;
 pub use hosts::{Cluster, Fault, HostSet, MACHINE};
 pub use http::{Answer, Hammer, get, get_from};
 pub use image::TestImage;
 pub use machine::{DISK, Ended, Machine, MachineDisk, MachineOptions};
 pub use orlop_hosts::{Host, Launch, Places, Role};
-pub use process::{Output, Program, program, run_with_input};
+pub use process::{Output, Program, program, run_with_input, signal_process};
 pub use registry::{Registry, write_login};
 pub use testbed::{Layout, Options, Testbed};
 

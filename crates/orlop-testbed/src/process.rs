@@ -80,6 +80,20 @@ pub(crate) fn ends_of_logs(folder: &Path) -> String {
     text
 }
 
+/// A signal by its name without `SIG`.
+pub(crate) fn named(signal: &str) -> nix::sys::signal::Signal {
+    format!("SIG{signal}").parse().unwrap_or_else(|_| panic!("there is no signal SIG{signal}"))
+}
+
+/// Sends any process, such as a container's, a signal, by its name without `SIG`. One that has just ended gets none.
+///
+/// # Panics
+/// When there is no such signal.
+pub fn signal_process(pid: u32, signal: &str) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a process id"));
+    let _ = nix::sys::signal::kill(pid, named(signal));
+}
+
 /// A running program; killed when dropped.
 pub struct Program {
     /// What it is, for messages.

@@ -1,6 +1,6 @@
 //! One node with everything on it, started the way a user starts it.
 
-use crate::process::{Output, Program, ends_of_logs, program, run_with_input};
+use crate::process::{Output, Program, ends_of_logs, named, program, run_with_input, signal_process};
 use crate::{Footprint, TestImage, wait_for};
 use orlop_hosts::{Launch, Places, Role};
 use std::collections::BTreeMap;
@@ -54,10 +54,6 @@ pub struct Testbed {
     range: String,
     options: Options,
     programs: BTreeMap<Role, Program>,
-}
-
-fn named(signal: &str) -> nix::sys::signal::Signal {
-    format!("SIG{signal}").parse().unwrap_or_else(|_| panic!("there is no signal SIG{signal}"))
 }
 
 static STARTED: AtomicU32 = AtomicU32::new(0);
@@ -199,8 +195,7 @@ impl Testbed {
     /// # Panics
     /// When there is no such signal.
     pub fn signal_process(&self, pid: u32, signal: &str) {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a process id"));
-        let _ = nix::sys::signal::kill(pid, named(signal));
+        signal_process(pid, signal);
     }
 
     /// Asks a role to end, and waits for it.

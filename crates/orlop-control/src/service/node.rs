@@ -63,15 +63,11 @@ impl pb::node_service_server::NodeService for Service {
             reports: reports.collect::<Result<_, InvalidWire>>()?,
         };
         call.for_node(report.node)?;
-        match self.0.submit(Kind::ReportReplicas(report)).await? {
-            (revision, Answer::Reported { unknown, stale }) => {
-                if !unknown.is_empty() || !stale.is_empty() {
-                    tracing::debug!(?unknown, ?stale, "reports of replicas that are not placed so were not taken");
-                }
-                Ok(Response::new(pb::ReportResponse { revision: revision.0 }))
-            }
-            (_, answer) => Err(status::unexpected(&answer)),
+        if self.0.machine.read(|state| state.node(report.node).is_none()) {
+            return Err(Status::not_found(format!("there is no node {}; it must register first", report.node)));
         }
+        let revision = self.0.report(report).await?;
+        Ok(Response::new(pb::ReportResponse { revision: revision.0 }))
     }
 
     async fn record_events(

@@ -9,6 +9,7 @@
 //! ```
 //! A line that begins with a space goes on with the one before. What is left out has a plain default.
 
+use orlop_model::lifecycle::NODE_LOST;
 use orlop_model::plan::{Plan, Step};
 use orlop_model::spec::{Condition, Constraint, Dependency, NodeAttribute, OnFailure, Service, Update, Workload};
 use orlop_model::{
@@ -188,6 +189,10 @@ impl Scene {
                 "on" => replica.node = self.node_named(value),
                 "stop" => replica.desired = Desired::Stop(StopOrder::Graceful),
                 "kill" => replica.desired = Desired::Stop(StopOrder::Forced),
+                "given_up" => {
+                    replica.status.phase = Phase::Finished(Outcome::Lost);
+                    replica.status.reason = Some(Reason::new(NODE_LOST, "its node was silent for too long"));
+                }
                 "reason" => replica.status.reason = Some(Reason::new("told", value.replace('_', " "))),
                 phase => replica.status.phase = self::phase(phase),
             }

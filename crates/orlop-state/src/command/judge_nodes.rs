@@ -7,6 +7,7 @@ use crate::answer::{Answer, Refusal};
 use crate::command::Change;
 use crate::entity::Entity;
 use crate::history::{of_node, of_replica};
+use orlop_model::lifecycle::NODE_LOST;
 use orlop_model::{Level, Liveness, Node, NodeId, Outcome, Phase, Reason, ReplicaId};
 use std::collections::BTreeMap;
 
@@ -64,8 +65,11 @@ impl JudgeNodes {
                 }
             };
             change.tell(level, of_node(id), code, message);
+            if let (Liveness::Lost(_), Liveness::Alive) = (before, after) {
+                welcome(change, id);
+            }
             if let Liveness::Lost(_) = after {
-                let reason = Reason::new(GIVEN_UP, format!("its node {name} was silent for too long"));
+                let reason = Reason::new(NODE_LOST, format!("its node {name} was silent for too long"));
                 lose(change, id, reason);
             }
         }
@@ -73,8 +77,12 @@ impl JudgeNodes {
     }
 }
 
-/// The reason's code of replicas whose node was given up, and may come back.
-pub(super) const GIVEN_UP: &str = "node_lost";
+/// Tells a node that is back which of its replicas were given up and not replaced yet: it says how they are.
+pub(super) fn welcome(change: &mut Change<'_>, node: NodeId) {
+    let here = change.state.replicas.values().filter(|r| r.node == node);
+    let lost: Vec<_> = here.filter(|r| r.status.is_given_up()).cloned().collect();
+    lost.iter().for_each(|replica| change.touch(replica));
+}
 
 fn unfinished(change: &Change<'_>, node: NodeId) -> Vec<ReplicaId> {
     let there = change.state.replicas.values().filter(|r| r.node == node && !r.status.phase.is_finished());

@@ -29,7 +29,7 @@ pub use record_events::{EventRecord, RecordEvents};
 pub use register_node::RegisterNode;
 pub use remove_node::RemoveNode;
 pub use report_endpoints::{ReportEndpoints, UnservedEndpoint};
-pub use report_replicas::{ReplicaReport, ReportReplicas};
+pub use report_replicas::{ReplicaReport, ReportMany, ReportReplicas};
 pub use scale::Scale;
 pub use schedule_node::ScheduleNode;
 pub use stop::Stop;
@@ -89,6 +89,8 @@ pub enum Kind {
     RemoveNode(RemoveNode),
     /// What a node says of its replicas.
     ReportReplicas(ReportReplicas),
+    /// What several nodes say of their replicas.
+    ReportMany(ReportMany),
     /// What a scheduler wants done.
     SubmitPlan(SubmitPlan),
     /// A scheduler wants the right to submit plans.
@@ -146,6 +148,7 @@ impl State {
             Kind::ScheduleNode(command) => command.apply(&mut change),
             Kind::RemoveNode(command) => command.apply(&mut change),
             Kind::ReportReplicas(command) => command.apply(&mut change),
+            Kind::ReportMany(command) => command.apply(&mut change),
             Kind::SubmitPlan(command) => command.apply(&mut change),
             Kind::AcquireLease(command) => command.apply(&mut change),
             Kind::RecordEvents(command) => command.apply(&mut change),

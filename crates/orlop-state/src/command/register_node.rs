@@ -4,7 +4,7 @@
 //! node that had the name is silent, the new one takes its place, its name and its subnet, and the old one's replicas are
 //! lost. While the node that has the name is alive, nobody else gets it.
 
-use super::judge_nodes::forget_node;
+use super::judge_nodes::{forget_node, welcome};
 use crate::answer::{Answer, Refusal};
 use crate::command::Change;
 use crate::entity::Entity;
@@ -52,6 +52,7 @@ impl RegisterNode {
         };
         // What an operator said of the machine holds for whoever has its name.
         let scheduling = known.or(namesake.as_ref()).map(|node| node.scheduling).unwrap_or_default();
+        let given_up = known.is_some_and(|node| matches!(node.liveness, Liveness::Lost(_)));
         let news = match known {
             None => Some(("node_registered", format!("node {} joined with subnet {subnet}", self.name))),
             Some(known) if known.liveness != Liveness::Alive => {
@@ -87,6 +88,9 @@ impl RegisterNode {
             scheduling,
         };
         change.state.nodes.insert(self.node, node);
+        if given_up {
+            welcome(change, self.node);
+        }
         Ok(Answer::Registered { subnet })
     }
 }

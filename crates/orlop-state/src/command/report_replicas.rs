@@ -5,7 +5,6 @@
 //! that starts again repeats what it finds. What is finished stays finished, but for a replica whose node was given up:
 //! when the node is back before another replica took the place, it goes on.
 
-use super::judge_nodes::GIVEN_UP;
 use super::submit_plan::is_wanted;
 use crate::answer::{Answer, Refusal};
 use crate::command::Change;
@@ -25,6 +24,13 @@ pub struct ReportReplicas {
     pub reports: Vec<ReplicaReport>,
 }
 
+/// What several nodes say of their replicas, so that many that speak at once cost one entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportMany {
+    /// In the order of arrival; of at most [`REPORTS_MAX`] replicas together. Nodes that are not known are passed over.
+    pub nodes: Vec<ReportReplicas>,
+}
+
 /// What a node says of a replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicaReport {
@@ -38,15 +44,17 @@ pub struct ReplicaReport {
 
 impl ReportReplicas {
     pub(super) fn apply(self, change: &mut Change<'_>) -> Result<Answer, Refusal> {
-        if self.reports.len() > REPORTS_MAX {
-            let message = format!("{} reports at once; send at most {REPORTS_MAX}", self.reports.len());
-            return Err(Refusal::invalid("too_many_reports", message));
-        }
+        bounded(self.reports.len())?;
         if !change.state.nodes.contains_key(&self.node) {
             let message = format!("there is no node {}; it must register first", self.node);
             return Err(Refusal::not_found("node_not_found", message));
         }
         let (mut unknown, mut stale) = (Vec::new(), Vec::new());
+        self.take_all(change, &mut unknown, &mut stale);
+        Ok(Answer::Reported { unknown, stale })
+    }
+
+    fn take_all(self, change: &mut Change<'_>, unknown: &mut Vec<ReplicaId>, stale: &mut Vec<ReplicaId>) {
         for report in self.reports {
             match change.state.replicas.get(&report.replica) {
                 Some(replica) if replica.node == self.node => {
@@ -59,8 +67,28 @@ impl ReportReplicas {
                 _ => unknown.push(report.replica),
             }
         }
+    }
+}
+
+impl ReportMany {
+    pub(super) fn apply(self, change: &mut Change<'_>) -> Result<Answer, Refusal> {
+        bounded(self.nodes.iter().map(|node| node.reports.len()).sum())?;
+        let (mut unknown, mut stale) = (Vec::new(), Vec::new());
+        for node in self.nodes {
+            if change.state.nodes.contains_key(&node.node) {
+                node.take_all(change, &mut unknown, &mut stale);
+            }
+        }
         Ok(Answer::Reported { unknown, stale })
     }
+}
+
+fn bounded(reports: usize) -> Result<(), Refusal> {
+    if reports > REPORTS_MAX {
+        let message = format!("{reports} reports at once; send at most {REPORTS_MAX}");
+        return Err(Refusal::invalid("too_many_reports", message));
+    }
+    Ok(())
 }
 
 fn take(change: &mut Change<'_>, report: ReplicaReport) {
@@ -87,9 +115,10 @@ fn take(change: &mut Change<'_>, report: ReplicaReport) {
 
 /// Has its node come back before anything took its place?
 fn may_go_on(state: &State, replica: &Replica) -> bool {
-    let given_up = replica.status.reason.as_ref().is_some_and(|reason| reason.code == GIVEN_UP);
     let back = state.nodes.get(&replica.node).is_some_and(|node| node.liveness == Liveness::Alive);
-    given_up && back && !state.replicas_of(&replica.service).any(|r| r.slot == replica.slot && is_wanted(r))
+    replica.status.is_given_up()
+        && back
+        && !state.replicas_of(&replica.service).any(|r| r.slot == replica.slot && is_wanted(r))
 }
 
 /// What of a transition is worth telling.

@@ -47,10 +47,10 @@ impl From<&Command> for pb::Command {
                 scheduling: cluster::NodeScheduling::from(c.scheduling).into(),
             })),
             Kind::RemoveNode(c) => Some(Wire::RemoveNode(pb::RemoveNode { node: c.node.to_string() })),
-            Kind::ReportReplicas(c) => Some(Wire::ReportReplicas(pb::ReportReplicas {
-                node: c.node.to_string(),
-                reports: c.reports.iter().map(Into::into).collect(),
-            })),
+            Kind::ReportReplicas(c) => Some(Wire::ReportReplicas(c.into())),
+            Kind::ReportMany(c) => {
+                Some(Wire::ReportMany(pb::ReportMany { nodes: c.nodes.iter().map(Into::into).collect() }))
+            }
             Kind::SubmitPlan(c) => {
                 Some(Wire::SubmitPlan(pb::SubmitPlan { fence: c.fence, plan: Some((&c.plan).into()) }))
             }
@@ -121,10 +121,8 @@ impl TryFrom<pb::Command> for Command {
                 scheduling: scheduling_of("scheduling", c.scheduling)?,
             }),
             Wire::RemoveNode(c) => Kind::RemoveNode(RemoveNode { node: parsed("node", &c.node)? }),
-            Wire::ReportReplicas(c) => Kind::ReportReplicas(ReportReplicas {
-                node: parsed("node", &c.node)?,
-                reports: list("reports", c.reports)?,
-            }),
+            Wire::ReportReplicas(c) => Kind::ReportReplicas(c.try_into()?),
+            Wire::ReportMany(c) => Kind::ReportMany(ReportMany { nodes: list("nodes", c.nodes)? }),
             Wire::SubmitPlan(c) => {
                 Kind::SubmitPlan(SubmitPlan { fence: c.fence, plan: required::<_, Plan>("plan", c.plan)? })
             }
@@ -183,6 +181,20 @@ impl TryFrom<pb::JudgeNodes> for JudgeNodes {
             }
         }
         Ok(Self { verdicts })
+    }
+}
+
+impl From<&ReportReplicas> for pb::ReportReplicas {
+    fn from(report: &ReportReplicas) -> Self {
+        Self { node: report.node.to_string(), reports: report.reports.iter().map(Into::into).collect() }
+    }
+}
+
+impl TryFrom<pb::ReportReplicas> for ReportReplicas {
+    type Error = InvalidWire;
+
+    fn try_from(wire: pb::ReportReplicas) -> Result<Self, InvalidWire> {
+        Ok(Self { node: parsed("node", &wire.node)?, reports: list("reports", wire.reports)? })
     }
 }
 

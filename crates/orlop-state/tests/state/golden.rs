@@ -214,7 +214,8 @@ fn commands() -> Vec<(&'static str, Kind)> {
         ("schedule_node", Kind::ScheduleNode(ScheduleNode { node, scheduling: Scheduling::Draining })),
         ("remove_node", Kind::RemoveNode(RemoveNode { node })),
         ("report_replicas", Kind::ReportReplicas(ReportReplicas { node, reports: vec![report] })),
-        ("report_failures", Kind::ReportReplicas(ReportReplicas { node, reports: failing })),
+        ("report_failures", Kind::ReportReplicas(ReportReplicas { node, reports: failing.clone() })),
+        ("report_many", Kind::ReportMany(ReportMany { nodes: vec![ReportReplicas { node, reports: failing }] })),
         ("submit_plan", Kind::SubmitPlan(plan)),
         ("acquire_lease", Kind::AcquireLease(AcquireLease { holder: "one".into(), ttl: Millis(15_000) })),
         ("record_events", Kind::RecordEvents(RecordEvents { events: vec![event] })),
@@ -338,6 +339,7 @@ fn every_kind_of_command_has_golden_bytes() {
                 | Wire::ScheduleNode(_)
                 | Wire::RemoveNode(_)
                 | Wire::ReportReplicas(_)
+                | Wire::ReportMany(_)
                 | Wire::SubmitPlan(_)
                 | Wire::AcquireLease(_)
                 | Wire::RecordEvents(_)
@@ -365,7 +367,7 @@ fn every_kind_of_command_has_golden_bytes() {
             ) => 0,
         };
     }
-    assert_eq!(covered, 20, "four of them in two forms");
+    assert_eq!(covered, 21, "four of them in two forms");
 }
 
 #[test]

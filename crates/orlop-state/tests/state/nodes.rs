@@ -90,7 +90,12 @@ fn a_replica_goes_on_when_its_node_is_back_before_another_took_its_place() {
         Phase::Finished(Outcome::Lost),
         "a word from a node that is given up counts nothing"
     );
-    machine.apply(judge(Verdict::Alive));
+    let mut registered = machine.clone();
+    let returned = [machine.apply(judge(Verdict::Alive)), registered.apply(Kind::RegisterNode(register(1, "alpha")))];
+    for applied in returned {
+        let told = |e: &Entity| matches!(e, Entity::Replica { node, .. } if *node == ONE);
+        assert!(applied.changed.iter().any(told), "its node hears what was thought of it: {:?}", applied.changed);
+    }
     machine.report(1, 1, in_phase(READY));
     assert_eq!(phase(&machine, 1), READY);
     assert_eq!(machine.plan(vec![start(3, "shop/api", 0, 1, 2)]), [(0, "slot_taken".to_owned())]);
@@ -166,4 +171,35 @@ fn a_node_may_come_back_with_another_address_other_labels_and_more_memory() {
     machine.apply(Kind::RegisterNode(changed));
     let node = machine.state.node(ONE).expect("a node");
     assert_eq!((node.address, node.memory, node.labels.len()), (address, Memory(64 << 30), 1));
+}
+
+#[test]
+fn many_nodes_report_at_once_as_if_each_had_reported_by_itself() {
+    let mut machine = Machine::with_cluster();
+    machine.deploy(&shop("shop", "a", 2));
+    machine.plan(vec![start(1, "shop/api", 0, 1, 1), start(2, "shop/api", 1, 1, 2)]);
+    let (mut one_by_one, mut at_once) = (machine.clone(), machine);
+    let report = |node: u128, replica: u128| ReportReplicas {
+        node: NodeId::from_u128(node),
+        reports: vec![ReplicaReport {
+            replica: ReplicaId::from_u128(replica),
+            generation: Generation(1),
+            status: in_phase(READY),
+        }],
+    };
+    // One of a node that is not known, and one of a replica that is elsewhere.
+    let reports = [report(1, 1), report(9, 1), report(2, 2), report(2, 1)];
+    for report in &reports {
+        one_by_one.apply(Kind::ReportReplicas(report.clone()));
+    }
+    let applied = at_once.apply(Kind::ReportMany(ReportMany { nodes: reports.to_vec() }));
+    let unknown = vec![ReplicaId::from_u128(1)];
+    assert_eq!(applied.answer, orlop_state::Answer::Reported { unknown, stale: vec![] });
+    let phases = |machine: &Machine| machine.state.replicas().map(|r| r.status.phase).collect::<Vec<_>>();
+    assert_eq!(phases(&at_once), [READY, READY]);
+    assert_eq!(phases(&at_once), phases(&one_by_one));
+
+    let many = vec![report(1, 1); orlop_state::limit::REPORTS_MAX + 1];
+    let refusal = at_once.apply(Kind::ReportMany(ReportMany { nodes: many })).answer;
+    assert_eq!(refused(&refusal), "too_many_reports");
 }

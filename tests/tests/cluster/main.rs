@@ -1,0 +1,6 @@
+//! Several nodes, through the binaries: hosts on a switch, packets between them, nodes that are cut off and come back.
+
+mod losing;
+mod relay;
+mod spreading;
+mod world;
