@@ -22,8 +22,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How much sled may keep in memory: the log is read from its beginning at a start, else hardly ever.
-const CACHE_BYTES: u64 = 4 << 20;
+/// How much sled may keep in memory. It is divided by 256, and a part must hold the page that the log's end is in: else sled
+/// writes the page out and reads it again with every commit.
+const CACHE_BYTES: u64 = 32 << 20;
 /// A store that this process just closed is held by sled's own threads for a moment.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -146,18 +147,32 @@ impl Sled {
         Ok(())
     }
 
+    /// Gives sled what it lacks, change by change: were it only a part, the next start would do all of it again. sled's own
+    /// batches would be whole, but sled writes its buffer twice for each.
     fn catch_up(&self, late: &mut Late) -> io::Result<()> {
-        for batch in late.batches.drain(..) {
-            let mut changes = sled::Batch::default();
-            for change in batch.into_changes() {
-                match change {
-                    Change::Put(key, value) => changes.insert(key, value),
-                    Change::Remove(key) => changes.remove(key),
-                }
-            }
-            self.with(|store| store.apply_batch(changes))?;
+        for change in late.batches.drain(..).flat_map(Batch::into_changes) {
+            self.with(|store| match change {
+                Change::Put(key, value) => store.insert(key, value),
+                Change::Remove(key) => store.remove(key),
+            })?;
         }
         Ok(())
+    }
+
+    /// A write without the journal, which is empty.
+    fn write_through(&self, batch: Batch) -> io::Result<()> {
+        let mut changes = sled::Batch::default();
+        for change in batch.into_changes() {
+            match change {
+                Change::Put(key, value) => changes.insert(key, value),
+                Change::Remove(key) => changes.remove(key),
+            }
+        }
+        self.with(|store| {
+            store.apply_batch(changes)?;
+            store.flush()
+        })?;
+        self.file.sync_data()
     }
 
     /// Gives the file blocks from its end on, without making it longer.
@@ -230,7 +245,7 @@ impl Store for Sled {
         let mut late = self.late.lock();
         let generation = late.journal.as_ref().map_or(0, Journal::generation);
         let mut frame = journal::encode(&batch, generation);
-        if late.journal.as_ref().is_some_and(|journal| !journal.fits(&frame)) {
+        if late.journal.as_ref().is_some_and(|journal| !journal.fits(&frame) && !journal.is_empty()) {
             self.checkpoint(&mut late)?;
             frame = journal::encode(&batch, generation + 1);
         }
@@ -240,10 +255,7 @@ impl Store for Sled {
                 late.batches.push(batch);
                 Ok(())
             }
-            _ => {
-                late.batches.push(batch);
-                self.checkpoint(&mut late)
-            }
+            _ => self.write_through(batch),
         }
     }
 
