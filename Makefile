@@ -10,7 +10,7 @@ HTTP ?= 127.0.0.1:8080
 # Further flags of `orlopctl dev`, for up and down alike: `--instance two --cluster-range 10.78.0.0/16`.
 DEV ?=
 
-.PHONY: up down build hello test test-machine lint fmt bench clean help
+.PHONY: up down build hello test test-machine lint fmt bench bench-consensus clean help
 
 help:
 	@echo 'make up      install what is missing, build, start a one-node cluster, deploy examples/hello'
@@ -19,6 +19,7 @@ help:
 	@echo 'make test-machine  tests in emulated machines: cgroup v2, loss of power (minutes; Debian on x86-64)'
 	@echo 'make lint    formatting, clippy, dependency rules'
 	@echo 'make bench   measure, with the peers beside ours'
+	@echo 'make bench-consensus  measure three members beside three of etcd (fetched, not installed)'
 
 # The image of examples/hello: one static binary.
 HELLO_IMAGE := target/hello.orlop.tar
@@ -56,6 +57,10 @@ lint:
 bench bench-node:
 	@scripts/prerequisites --tests
 	@scripts/bench
+
+bench-consensus:
+	@scripts/prerequisites
+	@scripts/bench-consensus
 
 clean:
 	$(CARGO) clean

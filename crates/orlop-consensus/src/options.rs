@@ -33,14 +33,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// Member 1, alone, with its log in `directory`: elections after 375–500 ms without a leader, waits of 5 s for
+    /// Member 1, alone, with its log in `directory`: elections after 340–450 ms without a leader, waits of 5 s for
     /// a leader, 10 s for a majority and 60 s for a member to catch up, snapshots after 10,000 entries or 8 MiB of
     /// commands, 1,000 entries kept, commands of at most 1 MiB.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
             member: 1,
-            election_timeout: Duration::from_millis(500),
+            election_timeout: Duration::from_millis(450),
             leader_wait: Duration::from_secs(5),
             commit_wait: Duration::from_secs(10),
             catch_up_wait: Duration::from_secs(60),

@@ -110,6 +110,10 @@ impl Sled {
         let path = self.path.join("journal");
         let found = self.with(|store| store.get(GENERATION))?;
         let generation = found.and_then(|bytes| Some(u64::from_le_bytes(bytes.as_ref().try_into().ok()?)));
+        if generation.is_some() && !path.exists() {
+            let problem = "its journal is missing, and with it what was written last";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+        }
         let opened = Real.open(&path, true).and_then(|file| Journal::open(file, generation.unwrap_or(0)));
         let (journal, batches) = match opened {
             // One that was never used is not missed.
@@ -121,9 +125,10 @@ impl Sled {
         };
         File::open(&self.path)?.sync_all()?;
         let mut late = self.late.lock();
-        let replay = !batches.is_empty();
+        // From the first use on sled knows of the journal, so that it can be missed.
+        let due = !batches.is_empty() || generation.is_none();
         *late = Late { journal: Some(journal), batches };
-        if replay {
+        if due {
             self.make_room(journal::BYTES)?;
             self.checkpoint(&mut late)?;
         }

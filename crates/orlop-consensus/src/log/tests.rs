@@ -335,3 +335,12 @@ async fn a_torn_record_of_several_entries_is_cut_whole() {
     let error = open(directory.path()).err().unwrap().to_string();
     assert!(error.contains("durable up to entry 3"), "{error}");
 }
+
+#[tokio::test]
+async fn a_store_whose_journal_is_gone_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    written(directory.path(), vec![entry(0, 1)]).await;
+    std::fs::remove_file(directory.path().join("store/journal")).unwrap();
+    let error = open(directory.path()).err().unwrap().to_string();
+    assert!(error.contains("journal is missing"), "{error}");
+}

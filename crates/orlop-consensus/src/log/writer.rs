@@ -176,7 +176,7 @@ impl Writer {
             return;
         }
         self.save_committed();
-        let group = std::mem::replace(&mut self.group, Batch::default());
+        let group = std::mem::take(&mut self.group);
         let end = self.end.take();
         let bytes = std::mem::take(&mut self.group_bytes) as u64;
         let result = self.unless_broken(|writer| {
@@ -286,7 +286,7 @@ impl Writer {
                 Err(full) if room::is_full(&full) => self.wait_for_room(0)?,
                 other => other?,
             }
-            self.shared.store.write(std::mem::replace(&mut batch, Batch::default()))?;
+            self.shared.store.write(std::mem::take(&mut batch))?;
         }
         if !batch.is_empty() {
             self.wait_for_room(0)?;

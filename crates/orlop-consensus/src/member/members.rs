@@ -10,10 +10,13 @@ use openraft::{ChangeMembers, TokioInstant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// A member may vote when at most so many entries are not yet there: the rest comes while the change is written.
 const CAUGHT_UP: u64 = 100;
+
+/// How often it is looked whether a member answers.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Whether a member votes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,15 +149,18 @@ impl Member {
         if to == self.id() {
             return Ok(());
         }
-        let target = self.find(to)?;
-        if target.role != Role::Voter {
+        if self.find(to)?.role != Role::Voter {
             return Err(MembersError::NotVoter { member: to });
         }
         let waited = self.options.election_timeout * 2;
-        // Once it is asked, this member takes no more commands.
-        if target.answered.is_none_or(|age| age > self.options.election_timeout) {
-            return Err(MembersError::NotTaken { member: to, waited: Duration::ZERO });
-        }
+        // Once it is asked, this member takes no more commands: it must be there.
+        let answers = async {
+            while self.find(to)?.answered.is_none_or(|age| age > self.options.election_timeout) {
+                sleep(LOOK_AGAIN).await;
+            }
+            Ok(())
+        };
+        timeout(waited, answers).await.unwrap_or(Err(MembersError::NotTaken { member: to, waited }))?;
         let mut metrics = self.raft.metrics();
         let triggered = self.raft.trigger().transfer_leader(to).await;
         triggered.map_err(|_| MembersError::ShuttingDown)?;

@@ -11,7 +11,7 @@ async fn a_backup_becomes_a_new_cluster_with_the_same_state() {
         cluster.submit(1, &number.to_string()).await.unwrap();
     }
     let before = cluster.agree().await;
-    let applied = cluster.member(2).status().applied;
+    let applied = cluster.nodes[&2].list.all().last().unwrap().0;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("backup");
     let file = File::create(&path).unwrap();
@@ -70,7 +70,7 @@ async fn one_member_goes_on_alone_when_the_others_are_lost_for_good() {
     }
     let before = cluster.agree().await;
     let left = cluster.leader().await % 3 + 1;
-    let last = cluster.member(left).status().applied;
+    let last = cluster.nodes[&left].list.all().last().unwrap().0;
     for member in 1..=3 {
         cluster.kill(member);
     }
