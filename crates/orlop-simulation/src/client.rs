@@ -17,7 +17,7 @@ pub(crate) const FIRST_CLIENT: u64 = 1001;
 /// The keys: members that are none, whose addresses are the values.
 pub(crate) const KEYS: [u64; 3] = [501, 502, 503];
 /// A client that hears nothing for so many ticks gives up.
-const PATIENCE: u64 = 700;
+const PATIENCE: u64 = 400;
 
 /// What became of what a client asked for.
 pub(crate) enum Outcome {
@@ -127,7 +127,7 @@ impl Client {
 
     fn end(&mut self, asked: Asked, outcome: Outcome, tick: u64, chance: &mut Chance) -> Option<Done> {
         self.asked = None;
-        self.idle_until = tick + chance.between(0, 40);
+        self.idle_until = tick + chance.between(0, 12);
         let Asked { key, write, called, .. } = asked;
         let done = |operation, certain, written| Some(Done { key, operation, called, certain, written });
         match (outcome, write) {

@@ -36,6 +36,8 @@ pub(crate) struct Host {
     pub(crate) id: u64,
     pub(crate) drive: Arc<Drive>,
     pub(crate) process: Option<Running>,
+    /// How many processes there were.
+    pub(crate) processes: u64,
     /// Until when it stands still.
     pub(crate) stopped_until: Option<u64>,
     /// When it stopped.
@@ -93,6 +95,7 @@ impl Host {
             id,
             drive,
             process: None,
+            processes: 0,
             stopped_until: None,
             stopped_at: 0,
             starts_at: None,
@@ -109,6 +112,7 @@ impl Host {
         log: &Arc<Mutex<AppliedLog>>,
     ) -> io::Result<()> {
         self.starts_at = None;
+        self.processes += 1;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
         let options = Options {
             member: self.id,

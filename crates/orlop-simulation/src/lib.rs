@@ -14,6 +14,7 @@ mod mutation;
 mod network;
 mod trace;
 mod violation;
+mod watcher;
 mod world;
 
 pub use mutation::Mutation;

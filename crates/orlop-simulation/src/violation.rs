@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Check {
-    /// At most one member leads in a term.
+    /// A member leads in a term once.
     OneLeader,
     /// All members apply the same commands at the same indexes, in order, with the same answers.
     SameLog,

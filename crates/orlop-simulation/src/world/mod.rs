@@ -14,8 +14,10 @@ use crate::mutation::Mutation;
 use crate::network::Network;
 use crate::trace::Trace;
 use crate::violation::{Check, Violation};
+use crate::watcher::Watcher;
 use faults::Faults;
 use orlop_consensus::Consensus;
+use orlop_model::View;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,9 +38,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Ten seconds of trouble, without bugs of ours.
+    /// Six seconds of trouble, without bugs of ours.
     pub fn new(seed: u64) -> Self {
-        Self { seed, seconds: 10, mutation: None, aloud: false }
+        Self { seed, seconds: 6, mutation: None, aloud: false }
     }
 }
 
@@ -53,10 +55,12 @@ pub struct Report {
     pub events: u64,
     /// Virtual time, in ms.
     pub milliseconds: u64,
-    /// Terms that somebody led in.
-    pub terms: u64,
+    /// Terms that somebody led in, and those that passed from one member to another.
+    pub terms: (u64, u64),
     /// Writes that were acknowledged.
     pub acknowledged: u64,
+    /// What watchers were told, and how often that went on from what they knew.
+    pub updates: (u64, u64),
     /// Operations in the history that was judged.
     pub operations: u64,
     /// Faults, by name.
@@ -92,6 +96,7 @@ pub fn run(plan: Plan) -> Report {
         milliseconds: world.tick * 5,
         terms: world.leaders.terms(),
         acknowledged: world.acknowledged,
+        updates: world.watchers.iter().fold((0, 0), |sum, one| (sum.0 + one.updates, sum.1 + one.resumed)),
         operations: world.history.operations(),
         faults: world.faults.counts.clone(),
         violation,
@@ -115,6 +120,7 @@ pub(crate) struct World {
     leaders: Leaders,
     history: History,
     acknowledged: u64,
+    watchers: Vec<Watcher>,
     faults: Faults,
 }
 
@@ -129,7 +135,7 @@ impl World {
         let hosts = (1..=3).map(|id| (id, Host::new(id, &mut chance, &network, plan.mutation))).collect();
         let setting = Setting { snapshot_after: chance.between(20, 80), keep: chance.between(0, 20) };
         let faults = Faults::new(&mut chance);
-        let clients = (0..chance.between(2, 4)).map(Client::new).collect();
+        let clients = (0..chance.between(2, 6)).map(Client::new).collect();
         Self {
             plan,
             tick: 0,
@@ -145,6 +151,7 @@ impl World {
             leaders: Leaders::default(),
             history: History::default(),
             acknowledged: 0,
+            watchers: vec![Watcher::new(View::Operator(None)), Watcher::new(View::Events(None))],
             faults,
         }
     }
@@ -180,6 +187,7 @@ impl World {
         }
         self.hear()?;
         self.look_at_leaders()?;
+        self.watch()?;
         self.log.lock().verdict()
     }
 
@@ -257,10 +265,34 @@ impl World {
         for host in self.hosts.values() {
             let Some(consensus) = host.process.as_ref().and_then(|process| process.consensus()) else { continue };
             let status = consensus.status();
-            if let Some(leader) = status.leader
-                && self.leaders.note(status.term, leader, host.id)?
-            {
-                self.trace.note(format_args!("member {leader} leads in term {}", status.term));
+            if status.leader == Some(host.id) && self.leaders.leads(status.term, host.id, host.processes)? {
+                self.trace.note(format_args!("member {} leads in term {}", host.id, status.term));
+            }
+        }
+        Ok(())
+    }
+
+    /// Watchers read, mostly where they read before.
+    fn watch(&mut self) -> Verdict {
+        for watcher in &mut self.watchers {
+            if !self.chance.per_mille(300) {
+                continue;
+            }
+            if self.chance.per_mille(15) {
+                watcher.leave();
+            }
+            let alive = |host: &Host| host.process.is_some() && host.stopped_until.is_none();
+            let reads = watcher.reads().filter(|(id, process)| {
+                self.hosts.get(id).is_some_and(|host| host.processes == *process && host.process.is_some())
+            });
+            if reads.is_none() {
+                let hosts: Vec<u64> = self.hosts.values().filter(|host| alive(host)).map(|host| host.id).collect();
+                let Some(id) = self.chance.pick(&hosts) else { continue };
+                watcher.go_to(id, self.hosts.get(&id).map_or(0, |host| host.processes));
+            }
+            let host = watcher.reads().and_then(|(id, _)| self.hosts.get(&id)).filter(|host| alive(host));
+            if let Some(process) = host.and_then(|host| host.process.as_ref()) {
+                watcher.read(process, &mut self.chance)?;
             }
         }
         Ok(())

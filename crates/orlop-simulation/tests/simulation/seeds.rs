@@ -46,13 +46,17 @@ fn whatever_goes_wrong_what_must_hold_holds() {
         .flat_map(|report| &report.faults)
         .for_each(|(name, count)| *faults.entry(name).or_default() += count);
     eprintln!(
-        "{} schedules in {:?}: {} virtual seconds, {} terms, {} operations, {} acknowledged writes, faults {faults:?}",
+        "{} schedules in {:?}: {} virtual seconds, {} terms ({} with two leaders), {} operations, {} acknowledged writes, {} \
+         updates of watchers ({} resumed), faults {faults:?}",
         reports.len(),
         began.elapsed(),
         sum(|r| r.milliseconds) / 1000,
-        sum(|r| r.terms),
+        sum(|r| r.terms.0),
+        sum(|r| r.terms.1),
         sum(|r| r.operations),
         sum(|r| r.acknowledged),
+        sum(|r| r.updates.0),
+        sum(|r| r.updates.1),
     );
     let failed: Vec<String> = reports
         .iter()
