@@ -50,6 +50,7 @@ pub(crate) struct Host {
     rate: Duration,
     /// Its wall clock.
     pub(crate) wall: Arc<AtomicU64>,
+    mutation: Option<Mutation>,
 }
 
 /// A process.
@@ -102,6 +103,7 @@ impl Host {
             inbox: Vec::new(),
             rate,
             wall,
+            mutation,
         }
     }
 
@@ -123,7 +125,7 @@ impl Host {
             keep_entries: setting.keep,
             ..Options::new("/data/raft")
         };
-        let machine = Arc::new(Recorder::new(self.id, log.clone()));
+        let machine = Arc::new(Recorder::new(self.id, log.clone(), self.mutation));
         let started = Arc::new(Mutex::new(None));
         let (peers, disk) = (network.of(self.id), Arc::new(Mounted(self.drive.clone())));
         let (slot, own) = (started.clone(), machine.clone());

@@ -1,6 +1,7 @@
 //! The state machine of a member, watched as it applies.
 
 use crate::check::applied::AppliedLog;
+use crate::mutation::Mutation;
 use crate::trace::hash_of;
 use orlop_consensus::{Encode, InvalidSnapshot, StateMachine};
 use orlop_control::seam::Machine;
@@ -19,11 +20,24 @@ pub(crate) struct Recorder {
     member: u64,
     last: AtomicU64,
     log: Arc<Mutex<AppliedLog>>,
+    /// Every command gets twice its index, so that there is room for one that comes again.
+    again: Option<Mutex<Vec<u8>>>,
 }
 
 impl Recorder {
-    pub(crate) fn new(member: u64, log: Arc<Mutex<AppliedLog>>) -> Self {
-        Self { machine: Machine::new(RING), member, last: AtomicU64::new(0), log }
+    pub(crate) fn new(member: u64, log: Arc<Mutex<AppliedLog>>, mutation: Option<Mutation>) -> Self {
+        let again = (mutation == Some(Mutation::ApplyTwice)).then(Mutex::default);
+        Self { machine: Machine::new(RING), member, last: AtomicU64::new(0), log, again }
+    }
+
+    fn apply_real(&self, index: u64, command: &[u8]) -> Vec<u8> {
+        let Some(before) = &self.again else { return self.machine.apply(index, command) };
+        let answer = self.machine.apply(index * 2, command);
+        let before = std::mem::replace(&mut *before.lock(), command.to_vec());
+        if index.is_multiple_of(5) {
+            self.machine.apply(index * 2 + 1, &before);
+        }
+        answer
     }
 
     /// The state now, as a hash.
@@ -34,7 +48,7 @@ impl Recorder {
 
 impl StateMachine for Recorder {
     fn apply(&self, index: u64, command: &[u8]) -> Vec<u8> {
-        let answer = self.machine.apply(index, command);
+        let answer = self.apply_real(index, command);
         let before = self.last.swap(index, Ordering::Relaxed);
         let mut log = self.log.lock();
         log.applied(self.member, before, index, hash_of(command), hash_of(&answer));
@@ -49,7 +63,8 @@ impl StateMachine for Recorder {
     }
 
     fn restore(&self, index: u64, snapshot: &[u8]) -> Result<(), InvalidSnapshot> {
-        self.machine.restore(index, snapshot)?;
+        let scale = if self.again.is_some() { 2 } else { 1 };
+        self.machine.restore(index * scale, snapshot)?;
         self.last.store(index, Ordering::Relaxed);
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use super::{Drive, Fate};
 use crate::chance::Chance;
+use crate::mutation::Mutation;
 use orlop_consensus::seam::Blob;
 use std::collections::BTreeMap;
 use std::io;
@@ -194,7 +195,11 @@ impl Blob for File {
         if let Fate::Torn(error) = inner.fate(&self.drive.dead) {
             return Err(error);
         }
+        let skipped = inner.mutation == Some(Mutation::SkipFileSync);
         let content = inner.files.content(self.number)?;
+        if skipped {
+            return Ok(());
+        }
         content.durable.clone_from(&content.now);
         content.pending.clear();
         Ok(())

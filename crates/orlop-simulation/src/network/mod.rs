@@ -9,6 +9,7 @@ mod remote;
 
 use crate::chance::Chance;
 use crate::host::Running;
+use crate::mutation::Mutation;
 use crate::trace::Trace;
 use orlop_consensus::seam::{Lane, Peer, Peers};
 use parking_lot::Mutex;
@@ -66,6 +67,7 @@ struct Inner {
     flying: BTreeMap<(u64, u64), Packet>,
     /// Hosts whose power failed within this tick: what they say afterwards is not said.
     silenced: BTreeMap<u64, Arc<AtomicBool>>,
+    mutation: Option<Mutation>,
 }
 
 /// Clones are the same network.
@@ -76,7 +78,7 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) fn new(chance: Chance, trace: Trace) -> Self {
+    pub(crate) fn new(chance: Chance, trace: Trace, mutation: Option<Mutation>) -> Self {
         let inner = Inner {
             tick: 0,
             sequence: 0,
@@ -84,8 +86,13 @@ impl Network {
             links: BTreeMap::new(),
             flying: BTreeMap::new(),
             silenced: BTreeMap::new(),
+            mutation,
         };
         Self { inner: Arc::new(Mutex::new(inner)), trace }
+    }
+
+    pub(crate) fn has(&self, mutation: Mutation) -> bool {
+        self.inner.lock().mutation == Some(mutation)
     }
 
     /// Changes the way from one place to another.

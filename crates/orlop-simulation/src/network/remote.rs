@@ -2,6 +2,7 @@
 
 use super::{Network, Stream};
 use crate::host::Running;
+use crate::mutation::Mutation;
 use crate::trace::hash_of;
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -35,6 +36,17 @@ impl Remote {
 
     fn lost(&self) -> PeerError {
         PeerError::Lost { member: self.member, reason: "the connection is dead".into() }
+    }
+
+    /// Puts the bug in that a snapshot comes with stale members.
+    fn age(&self, offer: &mut pb::SnapshotOffer) {
+        if let Some(head) = offer.head.as_mut().filter(|_| self.network.has(Mutation::StaleMembership)) {
+            head.membership_at = Some(pb::LogId { term: 0, leader: 1, index: 0 });
+            head.membership = Some(pb::Membership {
+                configs: vec![pb::membership::Voters { members: vec![1] }],
+                members: vec![pb::Member { id: 1, address: "host-1".into() }],
+            });
+        }
     }
 
     /// Sends a request, and waits for the answer.
@@ -187,15 +199,18 @@ impl Peer for Remote {
         self.call("vote", request, |peer, request| Box::pin(async move { peer.vote(request).await })).await
     }
 
-    async fn offer_snapshot(&self, offer: pb::SnapshotOffer) -> Answer<pb::SnapshotProgress> {
+    async fn offer_snapshot(&self, mut offer: pb::SnapshotOffer) -> Answer<pb::SnapshotProgress> {
+        self.age(&mut offer);
         self.call("offer", offer, |peer, offer| Box::pin(async move { peer.offer_snapshot(offer).await })).await
     }
 
-    async fn send_snapshot(&self, part: pb::SendSnapshotRequest) -> Answer<pb::SnapshotProgress> {
+    async fn send_snapshot(&self, mut part: pb::SendSnapshotRequest) -> Answer<pb::SnapshotProgress> {
+        part.offer.iter_mut().for_each(|offer| self.age(offer));
         self.call("part", part, |peer, part| Box::pin(async move { peer.send_snapshot(part).await })).await
     }
 
-    async fn install_snapshot(&self, offer: pb::SnapshotOffer) -> Answer<pb::SnapshotProgress> {
+    async fn install_snapshot(&self, mut offer: pb::SnapshotOffer) -> Answer<pb::SnapshotProgress> {
+        self.age(&mut offer);
         self.call("install", offer, |peer, offer| Box::pin(async move { peer.install_snapshot(offer).await })).await
     }
 

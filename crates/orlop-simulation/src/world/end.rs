@@ -30,6 +30,7 @@ impl World {
             written = submitted.and_then(Result::ok).map(|applied| applied.index);
         }
         let written = written.unwrap_or(0);
+        self.retire()?;
         while !self.all_have(written) {
             self.must_be_before(deadline, "not all members catch up")?;
             self.pass_tick()?;
@@ -41,6 +42,17 @@ impl World {
         }
         self.compare_states()?;
         self.history.verdict()
+    }
+
+    /// Takes hosts away that are no members: they were removed, or never became any.
+    fn retire(&mut self) -> Verdict {
+        let Some(leader) = self.leader() else { return Ok(()) };
+        let members = self.wait(leader, SECOND, |consensus| async move { consensus.members() })?;
+        let members: Vec<u64> = members.into_iter().flatten().map(|member| member.id).collect();
+        if !members.is_empty() {
+            self.hosts.retain(|id, _| members.contains(id));
+        }
+        Ok(())
     }
 
     fn must_be_before(&self, deadline: u64, otherwise: &str) -> Verdict {

@@ -5,8 +5,12 @@
 
 use super::World;
 use crate::chance::Chance;
+use crate::host::Host;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
+
+/// Members that were removed count too.
+const HOSTS_MAX: usize = 6;
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,9 +28,11 @@ pub(crate) enum Fault {
     FullDisk,
     BrokenDisk,
     Transfer,
+    AddMember,
+    RemoveMember,
 }
 
-const ALL: [(Fault, &str); 13] = [
+const ALL: [(Fault, &str); 15] = [
     (Fault::Kill, "kill"),
     (Fault::PowerLoss, "power loss"),
     (Fault::PowerLossInWrite, "power loss in a write"),
@@ -40,6 +46,8 @@ const ALL: [(Fault, &str); 13] = [
     (Fault::FullDisk, "full disk"),
     (Fault::BrokenDisk, "broken disk"),
     (Fault::Transfer, "transfer"),
+    (Fault::AddMember, "member added"),
+    (Fault::RemoveMember, "member removed"),
 ];
 
 pub(crate) struct Faults {
@@ -131,6 +139,12 @@ impl World {
         let others: Vec<u64> = self.hosts.keys().copied().filter(|other| *other != id).collect();
         let Some(host) = self.hosts.get_mut(&id) else { return };
         match fault {
+            Fault::AddMember => self.add_member(),
+            Fault::RemoveMember => {
+                if let Some(leader) = self.leader() {
+                    self.ask(leader, move |consensus| async move { consensus.remove(id).await });
+                }
+            }
             Fault::Kill if host.process.is_some() => {
                 host.kill();
                 host.starts_at = Some(restart);
@@ -200,6 +214,22 @@ impl World {
                 }
             }
         }
+    }
+
+    /// A new member on a new host, which votes when it has caught up.
+    fn add_member(&mut self) {
+        let (Some(leader), Some(last)) = (self.leader(), self.hosts.keys().next_back().copied()) else { return };
+        if self.hosts.len() >= HOSTS_MAX {
+            return;
+        }
+        let id = last + 1;
+        let mut host = Host::new(id, &mut self.chance, &self.network, self.plan.mutation);
+        host.starts_at = Some(self.tick);
+        self.hosts.insert(id, host);
+        self.ask(leader, move |consensus| async move {
+            consensus.add_learner(id, &format!("host-{id}")).await?;
+            consensus.promote(id).await
+        });
     }
 
     /// Mends everything and starts everybody.

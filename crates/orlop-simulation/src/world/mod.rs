@@ -131,7 +131,7 @@ impl World {
         let mut chance = Chance::new(plan.seed);
         orlop_consensus::seam::fix_chance(Some(chance.next()));
         let trace = Trace::new(plan.aloud);
-        let network = Network::new(chance.fork(), trace.clone());
+        let network = Network::new(chance.fork(), trace.clone(), plan.mutation);
         let hosts = (1..=3).map(|id| (id, Host::new(id, &mut chance, &network, plan.mutation))).collect();
         let setting = Setting { snapshot_after: chance.between(20, 80), keep: chance.between(0, 20) };
         let faults = Faults::new(&mut chance);
@@ -235,11 +235,12 @@ impl World {
     /// Clients ask.
     fn talk(&mut self) {
         let hosts = self.ids();
+        let confirms = self.plan.mutation != Some(Mutation::SkipReadIndex);
         let mut over = Vec::new();
         for client in &mut self.clients {
             self.point += 1;
             let at = (self.tick, self.point);
-            let done = client.step(at, &hosts, &mut self.chance, &self.network, &self.answers);
+            let done = client.step(at, &hosts, &mut self.chance, &self.network, &self.answers, confirms);
             over.extend(done.map(|done| (client.id, done)));
         }
         for (id, done) in over {

@@ -1,4 +1,5 @@
 //! Runs of the simulation, by the thousand.
 
 mod determinism;
+mod mutations;
 mod seeds;
