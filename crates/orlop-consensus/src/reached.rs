@@ -4,7 +4,7 @@
 //! right. Damage done later looks the same in the log, but cutting would lose what was acknowledged. So after every sync,
 //! and before anything is acknowledged, the index that is now durable is written here. The file is not synced: it
 //! survives the death of the process exactly, and after the loss of power it is at most behind, never ahead, because it is
-//! written after the entries are durable.
+//! written after the entries are durable; only when entries are given up is it synced, before they are.
 
 use crate::disk::{Blob, Disk};
 use std::io;
@@ -35,9 +35,15 @@ impl Reached {
         Ok((Self { file }, next.unwrap_or(0)))
     }
 
-    /// Notes that every entry before `next` is durable, or, lowering it, that entries from `next` on are given up.
+    /// Notes that every entry before `next` is durable.
     pub(crate) fn note(&self, next: u64) -> io::Result<()> {
         self.file.write_at(&encode(next), 0)
+    }
+
+    /// Notes, durably, that entries from `next` on are given up.
+    pub(crate) fn lower(&self, next: u64) -> io::Result<()> {
+        self.note(next)?;
+        self.file.sync()
     }
 }
 

@@ -234,7 +234,7 @@ impl Writer {
 
     fn truncate(&mut self, first: u64) -> io::Result<()> {
         // Lowered before: were the entries gone and the mark still high, the next start would miss them.
-        self.reached.note(first)?;
+        self.reached.lower(first)?;
         let keys = self.shared.store.keys(record::entry_key(first, 0)..record::entry_key(u64::MAX, u16::MAX))?;
         // From the end backwards, so that an interruption leaves no gap.
         for some in keys.rchunks(REMOVE_KEYS) {
