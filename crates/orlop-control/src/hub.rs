@@ -79,11 +79,15 @@ impl Cursor {
         Self { view, at: since.filter(|since| *since > Revision(0)), told: None }
     }
 
-    /// Catches up; `None` when there is nothing to tell.
+    /// Catches up; `None` when there is nothing to tell. Nothing is told either while this member is not as far as the
+    /// watcher is, who comes from another one: what it has seen would be taken back.
     pub(crate) fn advance(&mut self, state: &State, ring: &Ring) -> Option<Update> {
         let now = state.revision();
+        if self.at > Some(now) {
+            return None;
+        }
         let cluster = || state.cluster().map(|id| id.to_string()).unwrap_or_default();
-        let changed = self.at.filter(|at| *at <= now).and_then(|at| ring.since(at));
+        let changed = self.at.and_then(|at| ring.since(at));
         let (snapshot, changes): (bool, VecDeque<_>) = match changed {
             Some(entities) => {
                 (false, entities.into_iter().filter_map(|entity| view::project(state, &self.view, entity)).collect())

@@ -128,6 +128,13 @@ mod tests {
             assert_eq!((part.snapshot, part.changes.len(), part.revision), (snapshot, changes, 7), "since {since}");
             assert!(other.advance(&mut cursor).is_none(), "all is told");
         }
+        // Who is further than this member waits for it.
+        let mut ahead = Cursor::new(View::Mesh, Some(Revision(9)));
+        assert!(other.advance(&mut ahead).is_none());
+        applied(&other, 12, register(3, "gamma"));
+        applied(&machine, 12, register(3, "gamma"));
+        let part = other.advance(&mut ahead).and_then(|mut update| update.part(1 << 20)).expect("an update");
+        assert_eq!((part.snapshot, part.changes.len(), part.revision), (false, 1, 12));
         assert!(other.restore(9, b"nonsense").is_err());
         assert_eq!(other.read(State::clone), machine.read(State::clone), "what cannot be read replaces nothing");
     }
