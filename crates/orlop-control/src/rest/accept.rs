@@ -6,6 +6,10 @@ use http::{HeaderMap, StatusCode};
 
 /// The offered media type that the caller likes best; of several the first.
 pub(super) fn choose(headers: &HeaderMap, offered: &[&'static str]) -> Result<&'static str, Problem> {
+    if offered.is_empty() {
+        // There is nothing to take offence at.
+        return Ok("");
+    }
     let texts: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let ranges: Vec<Range<'_>> = texts.iter().flat_map(|text| text.split(',')).filter_map(Range::read).collect();
     if ranges.is_empty() {

@@ -9,6 +9,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCO
 use http::request::Parts;
 use http::{Extensions, HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tonic::metadata::MetadataMap;
@@ -92,6 +93,13 @@ impl Input {
         self.maybe(name).and_then(time)
     }
 
+    /// The body, as JSON of a type.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            Problem::bad_request("invalid_body", format!("the body: {error}"), "see /api/v1/docs for what it may hold")
+        })
+    }
+
     /// A call to the handlers on behalf of whoever sent the request: who that is stands in the request's extensions.
     pub(super) fn call<T>(&self, message: T) -> tonic::Request<T> {
         let mut metadata = MetadataMap::new();
@@ -164,12 +172,12 @@ async fn pass_over(mut body: Body) {
 async fn read_body(kind: BodyKind, headers: &HeaderMap, body: Body) -> Result<(Bytes, bool), Problem> {
     let takes: &[&str] = match kind {
         BodyKind::Spec => &[JSON, YAML],
-        BodyKind::Scale => &[JSON],
+        BodyKind::Json(_) => &[JSON],
     };
     let media = media_of_body(headers, takes)?;
     let max = match kind {
         BodyKind::Spec => orlop_spec::FILE_BYTES_MAX,
-        BodyKind::Scale => SMALL_BYTES_MAX,
+        BodyKind::Json(_) => SMALL_BYTES_MAX,
     };
     let too_large = || {
         let detail = format!("the body is too large; expected at most {max} bytes");

@@ -4,10 +4,9 @@
 use super::operation::{Answer, Body, EVENTS, JSON, JSON_LINES, Operation, YAML};
 use super::parameter::Place;
 use super::table::GROUPS;
-use super::types::Scale;
 use super::{parameter, problem};
+use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 const ABOUT: &str = "What an orchestrator of containers is told and tells, as JSON: the same handlers, checks and refusals \
@@ -18,10 +17,6 @@ pub(super) fn document(operations: &[Operation]) -> Value {
     let mut says = SchemaSettings::draft2020_12().for_serialize();
     says.definitions_path = "/components/schemas".into();
     let mut says = says.into_generator();
-    let mut hears = SchemaSettings::draft2020_12().for_deserialize();
-    hears.inline_subschemas = true;
-    hears.meta_schema = None;
-    let hears = hears.into_generator();
     says.subschema_for::<problem::Problem>();
 
     let mut paths = Map::new();
@@ -30,7 +25,11 @@ pub(super) fn document(operations: &[Operation]) -> Value {
         path[operation.method.as_str().to_lowercase()] = one(operation, &mut says);
     }
     let mut schemas = says.take_definitions(true);
-    schemas.insert(Scale::schema_name().into_owned(), hears.into_root_schema_for::<Scale>().to_value());
+    for operation in operations {
+        if let Some(Body::Json(body)) = operation.body {
+            schemas.insert((body.name)().into_owned(), (body.schema)());
+        }
+    }
     add_spec(&mut schemas);
     json!({
         "openapi": "3.1.1",
@@ -95,7 +94,11 @@ fn one(operation: &Operation, says: &mut SchemaGenerator) -> Value {
 
 fn content(body: Body) -> Value {
     match body {
-        Body::Scale => json!({ JSON: { "schema": { "$ref": "#/components/schemas/Scale" } } }),
+        Body::Json(body) => {
+            let schema = json!({ "$ref": format!("#/components/schemas/{}", (body.name)()) });
+            let example: Value = serde_json::from_str(body.example).unwrap_or_default();
+            json!({ JSON: { "schema": schema, "examples": { "one": { "value": example } } } })
+        }
         Body::Spec => {
             let schema = json!({ "schema": { "$ref": "#/components/schemas/Spec" }, "examples": { "shop": { "value": {
                 "version": "v1",
@@ -113,10 +116,10 @@ fn good(answer: &Answer, says: &mut SchemaGenerator) -> Value {
         let content = schema.as_ref().map(|schema| json!({ "schema": form(media, schema) }));
         ((*media).to_owned(), content.unwrap_or_else(|| json!({})))
     };
-    let mut value = json!({
-        "description": answer.doc,
-        "content": answer.media.iter().map(media).collect::<Map<_, _>>(),
-    });
+    let mut value = json!({ "description": answer.doc });
+    if !answer.media.is_empty() {
+        value["content"] = answer.media.iter().map(media).collect::<Map<_, _>>().into();
+    }
     if answer.tagged {
         let schema = parameter::Kind::Tag.schema();
         value["headers"] =
@@ -163,7 +166,7 @@ fn bad(operation: &Operation) -> Vec<u16> {
     }
     match operation.body {
         Some(Body::Spec) => statuses.extend([408, 413, 415, 422]),
-        Some(Body::Scale) => statuses.extend([408, 413, 415]),
+        Some(Body::Json(_)) => statuses.extend([408, 413, 415, 422]),
         None => {}
     }
     statuses.sort_unstable();
@@ -182,7 +185,7 @@ const PROBLEMS: &[(u16, &str)] = &[
     (412, "The deployment has another generation."),
     (413, "The body is too large."),
     (415, "The body is of another media type."),
-    (422, "The spec is wrong; `errors` says where."),
+    (422, "The body contradicts itself, or its spec is wrong; `errors` says where."),
     (429, "There is too much of something for now; `Retry-After` says when to try again."),
     (500, "A defect of the control plane; its log says more."),
     (501, "This version cannot do it."),

@@ -7,7 +7,10 @@ use super::serve::Member;
 use axum::response::Response;
 use futures::future::BoxFuture;
 use http::Method;
+use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::Value;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// What is done for a request.
@@ -36,12 +39,35 @@ pub(super) struct Operation {
 }
 
 /// What a request carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Body {
     /// A spec file, as YAML or JSON.
     Spec,
-    /// A [`Scale`](super::types::Scale).
-    Scale,
+    /// JSON of a type.
+    Json(JsonBody),
+}
+
+/// JSON of a type, as the document shows it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct JsonBody {
+    pub(super) name: fn() -> Cow<'static, str>,
+    pub(super) schema: fn() -> Value,
+    pub(super) example: &'static str,
+}
+
+impl Body {
+    /// JSON of a type, and an example of it.
+    pub(super) fn json<T: JsonSchema>(example: &'static str) -> Self {
+        Self::Json(JsonBody { name: T::schema_name, schema: schema_of_body::<T>, example })
+    }
+}
+
+/// The schema of what is read, with all that it refers to inside.
+fn schema_of_body<T: JsonSchema>() -> Value {
+    let mut settings = SchemaSettings::draft2020_12().for_deserialize();
+    settings.inline_subschemas = true;
+    settings.meta_schema = None;
+    settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 
 /// What a request is answered with when it went well.
@@ -69,6 +95,11 @@ pub(super) const EVENTS: &str = "text/event-stream";
 pub(super) const HTML: &str = "text/html; charset=utf-8";
 
 impl Answer {
+    /// Nothing but that it was done.
+    pub(super) fn done(doc: &'static str) -> Self {
+        Self { status: 204, doc, media: &[], schema: None, tagged: false }
+    }
+
     /// JSON of a type.
     pub(super) fn json<T: JsonSchema>(doc: &'static str) -> Self {
         Self { status: 200, doc, media: &[JSON], schema: Some(|g| g.subschema_for::<T>()), tagged: false }
@@ -163,6 +194,9 @@ fn parameters_of(path: &'static str) -> Vec<Parameter> {
             "deployment" => (Kind::Deployment, "The deployment's name."),
             "service" => (Kind::Service, "The service's name in the deployment."),
             "replica" => (Kind::Replica, "The replica's id."),
+            "operator" => (Kind::Operator, "The operator's name."),
+            "join_token" => (Kind::JoinToken, "The join token's id."),
+            "operator_token" => (Kind::OperatorToken, "The id of an operator's token."),
             _ => (Kind::Node, "The node's id."),
         };
         Parameter { place: Place::Path, name, doc, kind }

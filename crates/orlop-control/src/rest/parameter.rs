@@ -1,6 +1,7 @@
 //! What a request may say beside its body: one value tells how a parameter is read and what the document says of it.
 
-use orlop_model::{DeploymentName, NodeId, ReplicaId, ServiceName};
+use orlop_model::trust::{JoinTokenId, OperatorName};
+use orlop_model::{DeploymentName, NodeId, OperatorTokenId, ReplicaId, ServiceName};
 use serde_json::{Value, json};
 
 /// Where a parameter stands.
@@ -37,6 +38,9 @@ pub(super) enum Kind {
     Service,
     Node,
     Replica,
+    Operator,
+    JoinToken,
+    OperatorToken,
     Flag,
     /// A whole number between bounds, with what holds when it is not given.
     Number {
@@ -69,6 +73,9 @@ impl Kind {
             Kind::Service => json!({ "type": "string", "pattern": LABEL, "examples": ["api"] }),
             Kind::Node => id(NodeId::KIND),
             Kind::Replica => id(ReplicaId::KIND),
+            Kind::Operator => json!({ "type": "string", "pattern": "^[a-z0-9._@+-]{1,64}$", "examples": ["anna"] }),
+            Kind::JoinToken => json!({ "type": "string", "pattern": "^[0-9a-f]{8}$" }),
+            Kind::OperatorToken => id(OperatorTokenId::KIND),
             Kind::Flag => json!({ "type": "boolean", "default": false }),
             Kind::Number { min, max, default } => {
                 let mut schema = json!({ "type": "integer", "minimum": min, "maximum": max });
@@ -92,6 +99,9 @@ impl Kind {
             Kind::Service => return text.parse::<ServiceName>().map(drop).map_err(|e| e.to_string()),
             Kind::Node => return hex_id::<NodeId>(text, NodeId::KIND),
             Kind::Replica => return hex_id::<ReplicaId>(text, ReplicaId::KIND),
+            Kind::Operator => return text.parse::<OperatorName>().map(drop).map_err(|e| e.to_string()),
+            Kind::JoinToken => return text.parse::<JoinTokenId>().map(drop).map_err(|e| e.to_string()),
+            Kind::OperatorToken => return hex_id::<OperatorTokenId>(text, OperatorTokenId::KIND),
             Kind::Flag => matches!(text, "true" | "false"),
             Kind::Number { min, max, .. } => number(text).is_some_and(|number| (min..=max).contains(&number)),
             Kind::Time => time(text).is_some(),
@@ -112,7 +122,9 @@ impl Kind {
             Kind::Tag => "a generation in double quotes, as the ETag of a deployment".into(),
             Kind::Star => "*".into(),
             Kind::EventId => "the id of an event that was heard".into(),
+            // Their own parsers say it.
             Kind::Deployment | Kind::Service | Kind::Node | Kind::Replica => "a name or an id".into(),
+            Kind::Operator | Kind::JoinToken | Kind::OperatorToken => "a name or an id".into(),
         }
     }
 }
@@ -198,12 +210,14 @@ mod tests {
             "abc\n",
         ];
         let mut texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
-        texts.extend([63, 64].map(|n| "a".repeat(n)));
-        texts.extend(["node_", "rep_", "clu_"].map(|kind| format!("{kind}{hex}")));
+        texts.extend([63, 64, 65].map(|n| "a".repeat(n)));
+        texts.extend(["0123abcd", "0123ABCD", "0123abcde", "a@b.c", "a b", "é"].map(str::to_owned));
+        texts.extend(["node_", "rep_", "clu_", "tok_"].map(|kind| format!("{kind}{hex}")));
         texts.extend(["node_", "rep_"].map(|kind| format!("{kind}{}", hex.to_uppercase())));
         texts.extend([format!("clu_{hex}/17"), format!("clu_{hex}/"), format!("clu_{hex}/017")]);
-        let kinds = [Kind::Deployment, Kind::Service, Kind::Node, Kind::Replica, Kind::Tag, Kind::EventId];
-        for kind in kinds {
+        let names = [Kind::Deployment, Kind::Service, Kind::Node, Kind::Replica, Kind::Operator];
+        let others = [Kind::JoinToken, Kind::OperatorToken, Kind::Tag, Kind::EventId];
+        for kind in names.into_iter().chain(others) {
             let schema = kind.schema();
             // `$` of the schema's dialect is the end of the text only.
             let pattern = schema["pattern"].as_str().expect("a pattern").replace('$', r"\z");

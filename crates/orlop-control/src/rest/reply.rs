@@ -29,6 +29,20 @@ pub(super) fn accepted(value: &impl Serialize) -> Result<Response, Problem> {
     Ok(response)
 }
 
+/// The same, for what was made.
+pub(super) fn created(value: &impl Serialize) -> Result<Response, Problem> {
+    let mut response = json(value)?;
+    *response.status_mut() = StatusCode::CREATED;
+    Ok(response)
+}
+
+/// Nothing but that it was done.
+pub(super) fn done() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
 /// A value as JSON, with a deployment's generation as its entity tag.
 pub(super) fn tagged(generation: u64, value: &impl Serialize) -> Result<Response, Problem> {
     let mut response = json(value)?;

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, StatusCode};
 use orlop_model::ClusterId;
+use orlop_proto::identity::v1::identity_service_client::IdentityServiceClient;
 use orlop_proto::operator::v1::operator_service_client::OperatorServiceClient;
 use orlop_proto::watch::v1::watch_service_client::WatchServiceClient;
 use std::collections::BTreeMap;
@@ -56,6 +57,10 @@ impl About {
 impl Member {
     pub(super) fn operator(&self) -> OperatorServiceClient<Calls> {
         OperatorServiceClient::new(self.calls.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(super) fn identity(&self) -> IdentityServiceClient<Calls> {
+        IdentityServiceClient::new(self.calls.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     pub(super) fn watch(&self) -> WatchServiceClient<Calls> {

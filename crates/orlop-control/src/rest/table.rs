@@ -1,7 +1,7 @@
 //! The table of operations: both the router and the document are made from it, so nothing is in one and not in the other.
 
 use super::operation::Operation;
-use super::operations::{about, deployments, events, logs, nodes, replicas, services};
+use super::operations::{about, deployments, events, logs, nodes, operators, replicas, services, tokens};
 
 /// All operations, in the order in which the document shows them.
 pub(super) fn all() -> Vec<Operation> {
@@ -12,6 +12,8 @@ pub(super) fn all() -> Vec<Operation> {
         replicas::operations(),
         nodes::operations(),
         events::operations(),
+        tokens::operations(),
+        operators::operations(),
         about::operations(),
     ];
     groups.into_iter().flatten().collect()
@@ -24,5 +26,6 @@ pub(super) const GROUPS: &[(&str, &str)] = &[
     ("replicas", "Instances of services, placed on nodes."),
     ("nodes", "Machines with an agent."),
     ("events", "What happened."),
+    ("identity", "Who may join, and who may call."),
     ("cluster", "The cluster as a whole, and this document."),
 ];

@@ -5,8 +5,10 @@ pub(super) mod deployments;
 pub(super) mod events;
 pub(super) mod logs;
 pub(super) mod nodes;
+pub(super) mod operators;
 pub(super) mod replicas;
 pub(super) mod services;
+pub(super) mod tokens;
 
 use super::input::Input;
 use super::operation::PAGE_DEFAULT;

@@ -48,7 +48,7 @@ pub(in crate::rest) fn operations() -> Vec<Operation> {
             "Sets how many replicas it has, until the next deploy, or for good with `scale: {mode: manual}`.",
         )
         .writes(SCALE)
-        .takes(Body::Scale)
+        .takes(Body::json::<Scale>(r#"{"replicas": 3}"#))
         .does(scale),
     ]
 }
@@ -76,9 +76,7 @@ async fn get(member: Member, input: Input) -> Result<Response, Problem> {
 
 async fn scale(member: Member, input: Input) -> Result<Response, Problem> {
     let (deployment, service) = (input.text("deployment"), input.text("service"));
-    let Scale { replicas } = serde_json::from_slice(&input.body).map_err(|error| {
-        Problem::bad_request("invalid_body", format!("the body: {error}"), "send {\"replicas\": 3}, for example")
-    })?;
+    let Scale { replicas } = input.json()?;
     let name = format!("{deployment}/{service}");
     let request = pb::ScaleRequest { service: Some(ServiceRef { deployment, service }), replicas };
     let answer = member.operator().scale(input.call(request)).await;

@@ -16,16 +16,20 @@ pub(super) fn breaks(old: &Value, new: &Value) -> Vec<String> {
     }
     for (name, schema) in members(&old["components"]["schemas"]) {
         match new["components"]["schemas"].get(name) {
-            Some(now) => schema_breaks(name, schema, now, is_heard(name), &mut found),
+            Some(now) => schema_breaks(name, schema, now, is_heard(old, name), &mut found),
             None => found.push(format!("schema {name} is gone")),
         }
     }
     found
 }
 
-/// Schemas of bodies; all others are of answers.
-fn is_heard(name: &str) -> bool {
-    name == "Scale" || name.starts_with("Spec")
+/// Is it the schema of a body, or within one? All others are of answers.
+fn is_heard(document: &Value, name: &str) -> bool {
+    let reference = format!("#/components/schemas/{name}");
+    let bodies =
+        members(&document["paths"]).flat_map(|(_, methods)| members(methods)).map(|(_, one)| &one["requestBody"]);
+    let mut schemas = bodies.flat_map(|body| members(&body["content"])).map(|(_, content)| &content["schema"]["$ref"]);
+    name.starts_with("Spec.") || schemas.any(|found| *found == reference)
 }
 
 fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
@@ -151,6 +155,7 @@ fn what_breaks_a_client_is_found_and_what_is_added_is_not() {
         "paths": { "/a": { "get": {
             "operationId": "getA",
             "parameters": [{ "name": "limit", "in": "query", "required": false, "schema": { "type": "integer", "maximum": 9 } }],
+            "requestBody": { "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Scale" } } } },
             "responses": { "200": { "content": { "application/json": { "schema": { "$ref": "#/A" } } }, "headers": { "ETag": {} } } },
         } } },
         "components": { "schemas": {

@@ -79,10 +79,12 @@ async fn every_operation_calls_the_method_that_the_document_names() {
     for operation in crate::rest::table::all() {
         let hex = "0192345678909a7bcd8ef0123456789a";
         let path = operation.path.replace("{deployment}", "shop").replace("{service}", "api");
+        let path = path.replace("{operator}", "anna").replace("{join_token}", "0123abcd");
+        let path = path.replace("{operator_token}", &format!("tok_{hex}"));
         let path = path.replace("{node}", &format!("node_{hex}")).replace("{replica}", &format!("rep_{hex}"));
         let body = match operation.body {
             Some(crate::rest::operation::Body::Spec) => spec,
-            Some(crate::rest::operation::Body::Scale) => r#"{"replicas": 3}"#,
+            Some(crate::rest::operation::Body::Json(body)) => body.example,
             None => "",
         };
         let request = request(operation.method.as_str(), &path).header("Content-Type", "application/json");

@@ -6,8 +6,7 @@ use orlop_model::{ChangeKind, DeploymentState, ServiceChange, ServiceState};
 use orlop_proto::InvalidWire;
 use orlop_proto::operator::v1 as pb;
 use schemars::JsonSchema;
-use serde::de::Error;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 /// A named application: everything in one spec file.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -250,18 +249,9 @@ pub(super) fn changes_of(wire: Vec<pb::ServiceChange>) -> Result<Vec<Change>, In
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::rest) struct Scale {
-    #[serde(deserialize_with = "whole")]
+    #[serde(deserialize_with = "super::whole")]
     #[schemars(range(max = 10_000))]
     pub(in crate::rest) replicas: u32,
-}
-
-/// A whole number, which in JSON may also be written as `3.0`.
-fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
-    let number = serde_json::Number::deserialize(from)?;
-    let float = || number.as_f64().filter(|float| float.fract() == 0.0 && (0.0..=u32::MAX.into()).contains(float));
-    let whole =
-        number.as_u64().and_then(|whole| u32::try_from(whole).ok()).or_else(|| float().map(|float| float as u32));
-    whole.ok_or_else(|| D::Error::custom(format!("found {number}; expected a whole number of 0 to 10000")))
 }
 
 /// What a change of scale did.

@@ -5,6 +5,7 @@
 
 mod deployment;
 mod event;
+mod identity;
 mod log;
 mod node;
 mod plan;
@@ -15,15 +16,20 @@ pub(super) use deployment::{
     Deployed, Deployment, DeploymentDetail, Deployments, Scale, Scaled, Service, ServiceDetail, Services, Stopped,
 };
 pub(super) use event::{Event, EventFrame, Events};
+pub(super) use identity::{
+    JoinKind, JoinToken, JoinTokenMade, JoinTokens, MakeJoinToken, MakeOperatorToken, Operator, OperatorTokenMade,
+    Operators, PutOperator,
+};
 pub(super) use log::{LogFrame, LogLine};
-pub(super) use node::{Node, Nodes};
+pub(super) use node::{Node, NodeChanged, Nodes, ScheduleNode};
 pub(super) use plan::Plan;
 pub(super) use replica::{Replica, Replicas};
 pub(super) use status::{Health, HealthWord, Status};
 
 use orlop_model::Timestamp;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Why something is as it is.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -78,4 +84,15 @@ impl Time {
         let at = jiff::Timestamp::from_nanosecond(at.into()).unwrap_or(jiff::Timestamp::MAX);
         Self(format!("{at:.9}"))
     }
+}
+
+/// A whole number, which in JSON may also be written as `3.0`.
+fn whole<'de, D: Deserializer<'de>, N: TryFrom<u64>>(from: D) -> Result<N, D::Error> {
+    /// Up to here every whole number is a float.
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    let number = serde_json::Number::deserialize(from)?;
+    let float = || number.as_f64().filter(|float| float.fract() == 0.0 && (0.0..=EXACT_MAX).contains(float));
+    let whole = number.as_u64().or_else(|| float().map(|float| float as u64));
+    let fits = whole.and_then(|whole| N::try_from(whole).ok());
+    fits.ok_or_else(|| D::Error::custom(format!("found {number}; expected a whole number that is not so large")))
 }

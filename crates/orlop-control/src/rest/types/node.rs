@@ -3,8 +3,9 @@
 use super::Time;
 use orlop_client::ClusterState;
 use orlop_model::Liveness;
+use orlop_proto::cluster::v1 as pb;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A machine with an agent.
@@ -31,6 +32,56 @@ pub(in crate::rest) struct Node {
     /// Its agent's version.
     version: String,
     registered_at: Time,
+    /// Where other nodes reach it; null while that is not known.
+    address: Option<String>,
+    scheduling: Scheduling,
+}
+
+/// Whether a node is to have replicas.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::rest) enum Scheduling {
+    /// It takes replicas.
+    Open,
+    /// It gets no new ones, and keeps those that it has.
+    Cordoned,
+    /// It gets no new ones, and those that it has are replaced elsewhere.
+    Draining,
+}
+
+impl From<orlop_model::Scheduling> for Scheduling {
+    fn from(scheduling: orlop_model::Scheduling) -> Self {
+        match scheduling {
+            orlop_model::Scheduling::Open => Scheduling::Open,
+            orlop_model::Scheduling::Cordoned => Scheduling::Cordoned,
+            orlop_model::Scheduling::Draining => Scheduling::Draining,
+        }
+    }
+}
+
+impl From<Scheduling> for pb::NodeScheduling {
+    fn from(scheduling: Scheduling) -> Self {
+        match scheduling {
+            Scheduling::Open => pb::NodeScheduling::Open,
+            Scheduling::Cordoned => pb::NodeScheduling::Cordoned,
+            Scheduling::Draining => pb::NodeScheduling::Draining,
+        }
+    }
+}
+
+/// Whether a node shall have replicas.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::rest) struct ScheduleNode {
+    pub(in crate::rest) scheduling: Scheduling,
+}
+
+/// What was done to a node.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in crate::rest) struct NodeChanged {
+    pub(in crate::rest) node: String,
+    /// The revision at which it was applied.
+    pub(in crate::rest) revision: u64,
 }
 
 /// Whether a node's agent is connected.
@@ -72,6 +123,8 @@ impl Node {
             subnet: node.subnet.to_string(),
             version: node.version.clone(),
             registered_at: node.registered_at.into(),
+            address: node.address.map(|address| address.to_string()),
+            scheduling: node.scheduling.into(),
         }
     }
 }

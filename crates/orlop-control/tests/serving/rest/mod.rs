@@ -3,6 +3,7 @@
 mod changes;
 mod documents;
 mod http;
+mod identity;
 mod schemathesis;
 mod streams;
 mod strictness;
