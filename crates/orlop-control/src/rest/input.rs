@@ -17,7 +17,7 @@ use tonic::metadata::MetadataMap;
 /// So much of a body that is too large is read, for the sender to hear of it.
 const PASSED_OVER_MAX: usize = 16 << 20;
 /// For so long.
-const PASSING_OVER: std::time::Duration = std::time::Duration::from_secs(2);
+const PASSING_OVER: Duration = Duration::from_secs(2);
 /// The largest body that is not a spec, in bytes.
 const SMALL_BYTES_MAX: usize = 64 << 10;
 /// How long a body may take to arrive.
@@ -153,7 +153,6 @@ fn refuse_body(headers: &HeaderMap) -> Result<Bytes, Problem> {
     Ok(Bytes::new())
 }
 
-/// The body, and whether it is YAML.
 /// Reads on for a while what nobody wants: a connection that is closed before resets at the sender, and the answer is lost
 /// with it (RFC 9112, 9.6).
 async fn pass_over(mut body: Body) {
@@ -169,6 +168,7 @@ async fn pass_over(mut body: Body) {
     tokio::time::timeout(PASSING_OVER, reading).await.ok();
 }
 
+/// The body, and whether it is YAML.
 async fn read_body(kind: BodyKind, headers: &HeaderMap, body: Body) -> Result<(Bytes, bool), Problem> {
     let takes: &[&str] = match kind {
         BodyKind::Spec => &[JSON, YAML],

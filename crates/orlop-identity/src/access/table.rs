@@ -69,6 +69,8 @@ pub const TABLE: &[Rule] = &[
     people("orlop.operator.v1.OperatorService/ImportImage", Leader, Deployer, Cluster),
     people("orlop.operator.v1.OperatorService/ListImages", Leader, Viewer, Cluster),
     people("orlop.operator.v1.OperatorService/RemoveImages", Leader, Admin, Cluster),
+    people("orlop.operator.v1.OperatorService/ScheduleNode", Leader, Admin, Cluster),
+    people("orlop.operator.v1.OperatorService/RemoveNode", Leader, Admin, Cluster),
     // Schedulers.
     programs("orlop.scheduler.v1.SchedulerService/AcquireLease"),
     programs("orlop.scheduler.v1.SchedulerService/SubmitPlan"),
