@@ -50,6 +50,7 @@ impl pb::watch_service_server::WatchService for Service {
         if since.is_some_and(|since| since.0 > self.0.machine.revision()) {
             self.0.consensus.read_index().await.map_err(|error| Status::unavailable(error.to_string()))?;
         }
+        let since = since.filter(|since| since.0 <= self.0.machine.revision());
         let full = || Status::resource_exhausted("too many watches are open; end some, or try later");
         let watcher = Watcher {
             control: self.0.clone(),
