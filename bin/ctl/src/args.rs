@@ -1,10 +1,13 @@
 //! The command line.
 
+pub(crate) mod trust;
+
 use crate::dev::DevArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use orlop_client::{ADDRESS_DEFAULT, Address};
+use orlop_client::Address;
 use orlop_model::{Millis, Timestamp};
 use std::path::PathBuf;
+use trust::{AuditArgs, ContextCommand, LoginArgs, OperatorCommand, RevokeArgs, SecretCommand, TokenCommand};
 
 /// Runs applications on your own machines.
 #[derive(Debug, Parser)]
@@ -12,9 +15,13 @@ use std::path::PathBuf;
 #[command(after_help = "Services are named deployment/service, replicas deployment/service/slot or by id (rep_…).\n\
                         Exit codes: orlopctl help exit-codes")]
 pub(crate) struct Cli {
-    /// Where the control plane listens: unix:/path or http://127.0.0.1:PORT.
-    #[arg(long, global = true, env = "ORLOP_ADDRESS", default_value = ADDRESS_DEFAULT)]
-    pub(crate) address: Address,
+    /// Where the control plane listens: unix:/path, https://HOST[:PORT] or http://127.0.0.1:PORT [default: that of the
+    /// context, or unix:/run/orlop/control.sock].
+    #[arg(long, global = true, env = "ORLOP_ADDRESS")]
+    pub(crate) address: Option<Address>,
+    /// Which of the contexts that `orlopctl login` made [default: the current one].
+    #[arg(long, global = true, env = "ORLOP_CONTEXT", value_name = "NAME")]
+    pub(crate) context: Option<String>,
     /// How to print the answer; the fields of json and yaml are stable.
     #[arg(short, long, global = true, value_enum, default_value = "table", value_name = "FORMAT")]
     pub(crate) output: Format,
@@ -88,6 +95,26 @@ pub(crate) enum Command {
     Cluster(ClusterCommand),
     /// Let this machine join a cluster, as a node, a member of the control plane, or both; needs nothing but a token.
     Join(JoinArgs),
+    /// About tokens that let machines join.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Refuse the certificates that a node, a member or a program has now; it joins again with a new token.
+    Revoke(RevokeArgs),
+    /// About people and their tools, and what they may do.
+    #[command(subcommand)]
+    Operator(OperatorCommand),
+    /// About secrets.
+    #[command(subcommand)]
+    Secret(SecretCommand),
+    /// Show who changed what.
+    Audit(AuditArgs),
+    /// Log in to a cluster, with a token that an admin made with `orlopctl operator token`.
+    Login(LoginArgs),
+    /// About the clusters that you have logged in to.
+    #[command(subcommand)]
+    Context(ContextCommand),
+    /// Say who the cluster takes you for.
+    Whoami,
     /// Print a script that completes orlopctl's commands in a shell.
     Completions {
         /// Which shell.

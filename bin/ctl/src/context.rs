@@ -1,10 +1,11 @@
 //! What every command has: the address, the way to print, the clock.
 
 use crate::args::Format;
+use crate::contexts::Contexts;
 use crate::failure::{FAILED, Failure};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use orlop_client::{Address, AdminClient, Credentials, OperatorClient};
+use orlop_client::{ADDRESS_DEFAULT, Address, AdminClient, Credentials, OperatorClient, TrustClient};
 use orlop_model::Timestamp;
 use serde::Serialize;
 use std::io::Write;
@@ -14,23 +15,51 @@ use std::time::SystemTime;
 /// Handed to each command.
 #[derive(Debug)]
 pub(crate) struct Context {
-    address: Address,
+    address: Option<Address>,
+    context: Option<String>,
     pub(crate) format: Format,
 }
 
 impl Context {
-    pub(crate) fn new(address: Address, format: Format) -> Self {
-        Self { address, format }
+    pub(crate) fn new(address: Option<Address>, context: Option<String>, format: Format) -> Self {
+        Self { address, context, format }
+    }
+
+    /// Where to call, and as whom: an address of this machine needs nobody; a member is called as whoever logged in.
+    fn caller(&self) -> Result<(Address, Credentials), Failure> {
+        let local = |address: &Address| !matches!(address, Address::Members(_));
+        if let Some(address) = self.address.as_ref().filter(|address| local(address) && self.context.is_none()) {
+            return Ok((address.clone(), Credentials::None));
+        }
+        let contexts = Contexts::read(&Contexts::path()?)?;
+        match (contexts.find(self.context.as_deref())?, &self.address) {
+            (Some(login), address) => {
+                let address = address.clone().map_or_else(|| login.address(), Ok)?;
+                Ok((address, login.credentials()?))
+            }
+            (None, None) => Ok((ADDRESS_DEFAULT.parse().map_err(orlop_client::Error::from)?, Credentials::None)),
+            (None, Some(address)) => Err(Failure::usage(format!(
+                "{address} wants to know who calls; log in first: orlopctl login {address}"
+            ))),
+        }
     }
 
     /// A client of the control plane.
     pub(crate) fn client(&self) -> Result<OperatorClient, Failure> {
-        Ok(OperatorClient::new(self.address.clone())?)
+        let (address, credentials) = self.caller()?;
+        Ok(OperatorClient::with_credentials(address, &credentials)?)
     }
 
     /// A client of the calls about the cluster itself.
     pub(crate) fn admin(&self) -> Result<AdminClient, Failure> {
-        Ok(AdminClient::new(self.address.clone(), &Credentials::None)?)
+        let (address, credentials) = self.caller()?;
+        Ok(AdminClient::new(address, &credentials)?)
+    }
+
+    /// A client of the calls about who is who.
+    pub(crate) fn trust(&self) -> Result<TrustClient, Failure> {
+        let (address, credentials) = self.caller()?;
+        Ok(TrustClient::new(address, &credentials)?)
     }
 
     /// The time now.

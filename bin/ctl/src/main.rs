@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod context;
+mod contexts;
 mod dev;
 #[cfg(test)]
 mod documents;
@@ -26,7 +27,7 @@ fn main() -> ExitCode {
         }
     };
     match cli.program {
-        Program::Operator(command) => operator(&Context::new(cli.address, cli.output), command),
+        Program::Operator(command) => operator(&Context::new(cli.address, cli.context, cli.output), command),
         // A node is no call to a control plane: it has a runtime, a log and an end of its own.
         Program::Dev(args) => match dev::run(&args) {
             Ok(()) => ExitCode::from(failure::OK),

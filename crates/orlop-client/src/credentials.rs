@@ -25,6 +25,13 @@ pub enum Credentials {
         /// The signed token, as it goes into the `authorization` header.
         token: Arc<str>,
     },
+    /// An operator's token, for who logs in, and knows the cluster by the fingerprint of its authority.
+    Login {
+        /// Of the authority.
+        fingerprint: Digest,
+        /// The signed token.
+        token: Arc<str>,
+    },
 }
 
 impl fmt::Debug for Credentials {
@@ -33,6 +40,9 @@ impl fmt::Debug for Credentials {
             Credentials::None => f.write_str("None"),
             Credentials::Certificate(directory) => f.debug_tuple("Certificate").field(directory).finish(),
             Credentials::Fingerprint(fingerprint) => f.debug_tuple("Fingerprint").field(fingerprint).finish(),
+            Credentials::Login { fingerprint, .. } => {
+                f.debug_struct("Login").field("fingerprint", fingerprint).finish_non_exhaustive()
+            }
             Credentials::Token { authority, .. } => {
                 f.debug_struct("Token").field("cluster", &authority.cluster()).finish_non_exhaustive()
             }
@@ -50,7 +60,9 @@ impl Credentials {
                 let credentials = kept.credentials().map_err(io::Error::other)?;
                 tls::client_config(kept.authority, Some(credentials), Expected::AnyMember)
             }
-            Credentials::Fingerprint(fingerprint) => tls::joining_config(*fingerprint),
+            Credentials::Fingerprint(fingerprint) | Credentials::Login { fingerprint, .. } => {
+                tls::joining_config(*fingerprint)
+            }
             Credentials::Token { authority, .. } => tls::client_config(authority.clone(), None, Expected::AnyMember),
         };
         config.map_err(io::Error::other)
@@ -59,7 +71,7 @@ impl Credentials {
     /// The token that goes with each call, if any.
     pub(crate) fn token(&self) -> Option<&Arc<str>> {
         match self {
-            Credentials::Token { token, .. } => Some(token),
+            Credentials::Token { token, .. } | Credentials::Login { token, .. } => Some(token),
             _ => None,
         }
     }

@@ -18,6 +18,7 @@ pub mod rollout;
 mod sample;
 mod session;
 mod state;
+mod trust;
 mod watch;
 pub mod why;
 
@@ -35,4 +36,5 @@ pub use join::{JoinError, Joined, Joining, join, join_over, keep_renewed, renew}
 pub use operator::{Deployed, Image, OperatorClient, Planned, Scaled};
 pub use session::{ExecEvent, ExecInput, ExecOutput, LogLine, LogQuery, Logs, Source};
 pub use state::ClusterState;
+pub use trust::{AuditLog, Caller, IssuedToken, NewJoinToken, Secret, SigningKey, TrustClient};
 pub use watch::{Changes, RETRY_FOR, Watch};

@@ -15,6 +15,7 @@ mod scale;
 mod spec;
 mod status;
 mod stop;
+mod trust;
 mod wait;
 
 use crate::args::{Command, ImageCommand, NodeCommand, SpecCommand};
@@ -67,6 +68,14 @@ async fn answer(context: &Context, command: Command) -> Result<u8, Failure> {
         Command::Image(ImageCommand::Pack(args)) => image::pack(context, args)?,
         Command::Cluster(command) => cluster::cluster(context, command).await?,
         Command::Join(args) => join::join(context, args).await?,
+        Command::Token(command) => trust::token(context, command).await?,
+        Command::Revoke(args) => trust::revoke(context, args).await?,
+        Command::Operator(command) => trust::operator(context, command).await?,
+        Command::Secret(command) => trust::secret(context, command).await?,
+        Command::Audit(args) => trust::audit(context, args).await?,
+        Command::Login(args) => trust::login(context, args).await?,
+        Command::Context(command) => trust::context(context, command)?,
+        Command::Whoami => trust::who_am_i(context).await?,
         Command::Completions { shell } => help::completions(shell)?,
         Command::Help { topic } => help::help(&topic)?,
     }

@@ -5,7 +5,7 @@ mod describe;
 mod plan;
 mod progress;
 mod status;
-mod table;
+pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 

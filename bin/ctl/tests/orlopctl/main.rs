@@ -5,6 +5,7 @@ mod pager;
 mod printing;
 mod racing;
 mod terminal;
+mod trust;
 mod world;
 
 use serde_json::Value;

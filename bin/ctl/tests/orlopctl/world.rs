@@ -63,6 +63,35 @@ impl World {
         world
     }
 
+    /// A control plane that is reached over TLS too; gives the address of that.
+    pub(crate) async fn over_tls() -> (World, String) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("control.sock");
+        let address = Address::Unix(socket.clone());
+        let mut world = World { folder, address, stop: CancellationToken::new(), tasks: Vec::new() };
+        let tls = orlop_control::Listen::Tls(([127, 0, 0, 1], 0).into());
+        let config = orlop_control::Config::new(
+            world.folder.path().join("data"),
+            vec![orlop_control::Listen::Unix(socket), tls],
+        );
+        let running = orlop_control::start(config, world.stop.clone()).await.expect("the control plane starts");
+        let found = running.listening().iter().find_map(|listen| match listen {
+            orlop_control::Listen::Tls(address) => Some(format!("https://{address}")),
+            _ => None,
+        });
+        world.tasks.push(tokio::spawn(async move {
+            let _ = running.wait().await;
+        }));
+        (world, found.expect("an address over TLS"))
+    }
+
+    /// Runs `orlopctl` as whoever has logged in.
+    pub(crate) async fn logged_in(&self, line: &str, input: &str) -> Ended {
+        let mut command = self.command(line);
+        command.env_remove("ORLOP_ADDRESS");
+        self.run(command, line, input).await
+    }
+
     /// Ends the control plane; it keeps its data.
     pub(crate) async fn stop(&mut self) {
         self.stop.cancel();
@@ -89,8 +118,11 @@ impl World {
 
     /// The same, with an input.
     pub(crate) async fn ctl_with(&self, line: &str, input: &str) -> Ended {
+        self.run(self.command(line), line, input).await
+    }
+
+    async fn run(&self, mut command: Command, line: &str, input: &str) -> Ended {
         use tokio::io::AsyncWriteExt;
-        let mut command = self.command(line);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("orlopctl starts");
         let mut stdin = child.stdin.take().expect("piped");
@@ -105,6 +137,7 @@ impl World {
     pub(crate) fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_orlopctl"));
         command.args(line.split_whitespace()).env("ORLOP_ADDRESS", self.address.to_string()).kill_on_drop(true);
+        command.env("ORLOP_CONTEXTS", self.folder.path().join("contexts.json")).env_remove("ORLOP_CONTEXT");
         command
     }
 

@@ -105,7 +105,8 @@ impl Service {
 
     pub(super) async fn who_am_i(&self, request: Request<pb::WhoAmIRequest>) -> Result<pb::WhoAmIResponse, Status> {
         let caller = Call::of(&request)?.caller;
-        let cluster = self.0.machine.read(|state| state.cluster());
+        let (cluster, authority) =
+            self.0.machine.read(|state| (state.cluster(), state.authority().map(|a| a.certificate.to_vec())));
         let operator = match &caller {
             Caller::Operator(known) => Some(of_operator(&Operator {
                 name: known.name.clone(),
@@ -115,7 +116,7 @@ impl Service {
             _ => None,
         };
         let cluster = cluster.map(|id| id.to_string()).unwrap_or_default();
-        Ok(pb::WhoAmIResponse { caller: caller.text(), cluster, operator })
+        Ok(pb::WhoAmIResponse { caller: caller.text(), cluster, operator, authority: authority.unwrap_or_default() })
     }
 
     pub(super) async fn create_join_token(
