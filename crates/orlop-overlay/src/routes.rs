@@ -34,7 +34,7 @@ impl Routes {
     }
 
     fn own(&self, message: &RouteMessage) -> Option<(Ipv4Net, Ipv4Addr)> {
-        let metric = message.attributes.iter().any(|a| *a == RouteAttribute::Priority(self.metric));
+        let metric = message.attributes.contains(&RouteAttribute::Priority(self.metric));
         if message.header.protocol != PROTOCOL || !metric {
             return None;
         }

@@ -20,6 +20,9 @@ mod ioctl {
 /// Nothing of what is not on the disk yet gets there.
 const WITHOUT_FLUSH: u32 = 2;
 
+/// The most files of 1 MiB that take the room of blocks that have some.
+const SOAKS: usize = 16;
+
 /// An ext4 file system on a block device of its own that can break in two ways. It is made of a file in memory that has no
 /// room for all of the device's blocks. It goes when it is dropped, also from under programs that still use it.
 #[derive(Debug)]
@@ -54,11 +57,17 @@ impl FailingDisk {
     /// From now on what is written anew is taken, and lost: only syncing it says that it could not be kept.
     ///
     /// # Panics
-    /// When it cannot be made so.
+    /// When it has room after all.
     pub fn lose_writes(&self) {
         let mut file = File::create(self.filler()).expect("a file in memory");
         let block = vec![0; 1 << 16];
         while file.write_all(&block).is_ok() {}
+        // Some blocks have room already; they are taken until one has none.
+        let soaked = |number: &usize| {
+            let mut file = File::create(self.soak(*number))?;
+            file.write_all(&vec![1; 1 << 20]).and_then(|()| file.sync_all())
+        };
+        assert!((0..SOAKS).any(|number| soaked(&number).is_err()), "every write finds room");
     }
 
     /// Ends [`FailingDisk::lose_writes`]; what was lost stays lost.
@@ -67,6 +76,9 @@ impl FailingDisk {
     /// When it loses nothing.
     pub fn keep_writes(&self) {
         remove_file(self.filler()).expect("a disk that loses writes");
+        for number in 0..SOAKS {
+            let _ = remove_file(self.soak(number));
+        }
     }
 
     /// From now on everything fails with an error of input and output, for good.
@@ -78,6 +90,10 @@ impl FailingDisk {
         let mut how = WITHOUT_FLUSH;
         // SAFETY: the descriptor is open, and the kernel reads one number.
         unsafe { ioctl::shutdown(root.as_raw_fd(), &raw mut how) }.expect("ext4 can be shut down");
+    }
+
+    fn soak(&self, number: usize) -> PathBuf {
+        self.path.join(format!(".soak-{number}"))
     }
 
     fn filler(&self) -> PathBuf {
