@@ -142,6 +142,13 @@ pub(crate) enum NodeCommand {
         /// The node's name or id.
         node: String,
     },
+    /// Place no new replicas on a node, and move those that it has away, as an update replaces them. Named volumes stay there.
+    Drain {
+        /// The node's name or id.
+        node: String,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
     /// Let a node have replicas again.
     Uncordon {
         /// The node's name or id.

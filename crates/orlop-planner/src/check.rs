@@ -89,14 +89,16 @@ impl Walk<'_> {
         }
         let own = self.of(name);
         let wanted_in_slot: Vec<_> = own.iter().filter(|r| r.slot == slot && is_wanted(r)).collect();
-        if wanted_in_slot.len() > 1 || wanted_in_slot.iter().any(|r| r.generation == generation) {
+        if wanted_in_slot.len() > 1 || wanted_in_slot.iter().any(|r| r.generation == generation && !self.moves(r)) {
             wrong.push(format!("slot {slot} is taken"));
         }
         let there = own.iter().filter(|r| is_wanted(r) || !r.status.phase.is_finished()).count();
         if there >= service.replicas.saturating_add(service.spec.update.max_surge) as usize {
             wrong.push(format!("{there} replicas are there already"));
         }
-        if own.iter().filter(|r| is_wanted(r) && r.generation == generation).count() >= service.replicas as usize {
+        if own.iter().filter(|r| is_wanted(r) && r.generation == generation && !self.moves(r)).count()
+            >= service.replicas as usize
+        {
             wrong.push("all wanted replicas are there".into());
         }
         let ask = service.spec.workload.resources;
@@ -117,6 +119,12 @@ impl Walk<'_> {
                 status: ReplicaStatus::pending(self.now),
             },
         );
+    }
+
+    /// Is it to give its place to one on another node?
+    fn moves(&self, replica: &Replica) -> bool {
+        let node = self.after.nodes.get(&replica.node);
+        !replica.status.phase.is_finished() && node.is_some_and(|node| node.scheduling == Scheduling::Draining)
     }
 
     fn node_objections(&self, id: NodeId, service: &ServiceState, ask: Resources) -> Vec<String> {
@@ -211,7 +219,7 @@ impl Walk<'_> {
     fn objection_to_stop(&self, service: &ServiceState, replica: &Replica) -> Option<String> {
         let own = self.of(&service.name);
         let wanted: Vec<_> = own.iter().filter(|r| is_wanted(r)).collect();
-        let is_current = |r: &Replica| r.generation == service.workload_generation;
+        let is_current = |r: &Replica| r.generation == service.workload_generation && !self.moves(r);
         let number = service.replicas as usize;
         if is_current(replica) {
             let currents = wanted.iter().filter(|r| is_current(r)).count();

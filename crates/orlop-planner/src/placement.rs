@@ -7,7 +7,9 @@
 
 use crate::cluster::Cluster;
 use orlop_model::spec::{Constraint, NodeAttribute, Placement};
-use orlop_model::{Cpu, Desired, Liveness, Memory, Node, NodeId, Reason, Replica, Resources, ServiceRef, ServiceState};
+use orlop_model::{
+    Cpu, Desired, Liveness, Memory, Node, NodeId, Reason, Replica, Resources, Scheduling, ServiceRef, ServiceState,
+};
 use std::collections::BTreeMap;
 
 /// The room on each node, as the plan that is being written uses it up.
@@ -220,6 +222,11 @@ pub(crate) fn listing(items: impl Iterator<Item = String>) -> String {
 
 pub(crate) fn is_alive(node: &Node) -> bool {
     node.liveness == Liveness::Alive
+}
+
+/// Are its replicas to move away?
+pub(crate) fn is_drained(node: &Node) -> bool {
+    node.scheduling == Scheduling::Draining
 }
 
 /// The first constraint that does not hold on the node. A missing label equals nothing.

@@ -13,7 +13,7 @@
 
 use crate::Draft;
 use crate::dependencies::{Gates, recorded_fault};
-use crate::placement::{Room, is_alive, listing};
+use crate::placement::{Room, is_alive, is_drained, listing};
 use crate::roster::{Roster, has_failed, is_gone};
 use crate::scale;
 use orlop_model::plan::Step;
@@ -29,7 +29,8 @@ pub(crate) fn advance<'a>(
     ids: &mut dyn FnMut() -> ReplicaId,
     draft: &mut Draft,
 ) -> ServiceStatus {
-    let mut roster = Roster::of(service, own);
+    let nodes = &gates.cluster.nodes;
+    let mut roster = Roster::of(service, own, |id| nodes.get(&id).is_some_and(is_drained));
     clear(service, &mut roster, room, draft);
     let slots = scale::slots(&roster, service.replicas as usize);
     let mut taken: BTreeSet<u32> = roster.current.iter().map(|r| r.slot).collect();
@@ -41,7 +42,6 @@ pub(crate) fn advance<'a>(
         kept
     });
     // Nothing takes the place of a replica that is about to be heard of again.
-    let nodes = &gates.cluster.nodes;
     let returning = roster.returning(service, |id| nodes.get(&id).is_some_and(is_alive));
     let missing = (service.replicas as usize).saturating_sub(roster.current.len() + returning.len());
     taken.extend(returning);
@@ -53,7 +53,8 @@ pub(crate) fn advance<'a>(
         status = ServiceStatus { blocked: gate.blocked, dependency_fault: gate.fault };
         gate.changes_at.into_iter().for_each(|at| draft.wake(at));
     }
-    let halted = !roster.outdated.is_empty() && roster.current.iter().any(|r| has_failed(r));
+    let older = |r: &&Replica| r.generation != service.workload_generation;
+    let halted = roster.outdated.iter().any(older) && roster.current.iter().any(|r| has_failed(r));
     if halted {
         status.blocked.push(why_halted(&roster));
     }
@@ -173,7 +174,13 @@ impl<'a> Rollout<'a> {
             *shares -= 1;
             may_go -= 1;
             ready_may_go -= usize::from(replica.is_ready());
-            let why = if beyond { scaled_down(self.service) } else { replaced_by(self.service) };
+            let why = if beyond {
+                scaled_down(self.service)
+            } else if replica.generation == self.service.workload_generation {
+                Reason::new("move", "its node is drained")
+            } else {
+                replaced_by(self.service)
+            };
             draft.stop(replica, StopOrder::Graceful, why);
             room.stop(replica);
         }
@@ -216,6 +223,8 @@ impl<'a> Rollout<'a> {
                 *newest = old;
             }
         }
+        let of_now = |r: &&&Replica| r.generation == service.workload_generation;
+        let moved: BTreeMap<u32, &Replica> = self.roster.outdated.iter().filter(of_now).map(|r| (r.slot, *r)).collect();
         for slot in self.open_slots().into_iter().take(limit) {
             let node = match room.place(service, slot) {
                 Ok(node) => node,
@@ -232,6 +241,9 @@ impl<'a> Rollout<'a> {
                     draft.forget(lost);
                     let phase = lost.status.phase.word();
                     Reason::new("lost", format!("takes the place of {}, which is {phase}", lost.id))
+                }
+                _ if moved.contains_key(&slot) => {
+                    Reason::new("move", format!("takes over from {}, whose node is drained", moved[&slot].id))
                 }
                 (_, Some(old)) => {
                     Reason::new("replace", format!("replaces {} of generation {}", old.id, old.generation))

@@ -8,7 +8,7 @@ pub(crate) struct Roster<'a> {
     /// Wanted, of the service's workload generation. Those that failed for good are among them: they keep their slot, and
     /// nothing takes their place until the generation changes.
     pub(crate) current: Vec<&'a Replica>,
-    /// Wanted, of an older generation, and not over: what a rollout replaces.
+    /// Wanted and not over, of an older generation or on a node that is drained: what is replaced.
     pub(crate) outdated: Vec<&'a Replica>,
     /// Told to stop, and not over.
     pub(crate) leaving: Vec<&'a Replica>,
@@ -22,10 +22,13 @@ pub(crate) struct Roster<'a> {
 }
 
 impl<'a> Roster<'a> {
-    pub(crate) fn of(service: &ServiceState, replicas: &[&'a Replica]) -> Self {
+    /// `drained` says whether a node's replicas are to move away.
+    pub(crate) fn of(service: &ServiceState, replicas: &[&'a Replica], drained: impl Fn(NodeId) -> bool) -> Self {
         let mut roster = Self::default();
         for replica in replicas {
-            let current = replica.generation == service.workload_generation;
+            // What is over has nothing to move.
+            let moves = !replica.status.phase.is_finished() && drained(replica.node);
+            let current = replica.generation == service.workload_generation && !moves;
             let list = match (replica.desired, replica.status.phase) {
                 (Desired::Stop(_), phase) if is_gone(phase) => &mut roster.remains,
                 (Desired::Stop(_), _) => &mut roster.leaving,

@@ -1,7 +1,7 @@
 //! Nodes that are cut off: what becomes of their replicas, and what they do when they come back.
 
 use crate::world::{World, hello};
-use orlop_testbed::{Role, get};
+use orlop_testbed::{Hammer, Role, get};
 
 /// The node's name and the replica on it.
 fn on(world: &World, host: u16) -> Option<(String, String)> {
@@ -86,4 +86,22 @@ fn a_node_without_a_control_plane_keeps_its_replicas_running_over_a_restart_of_i
     });
     world.cluster.hosts().heal();
     world.wait("the replica to be known as ready", |world| on(world, 2).filter(|(_, now)| *now == id));
+}
+
+#[test]
+fn a_node_is_drained_without_a_failed_request_and_then_removed() {
+    let mut world = World::start(2, 1_000);
+    world.deploy(&hello(2));
+    let hammer = Hammer::start(world.http(1), "/");
+    world.ok(&["node", "drain", &world.node(2), "--wait", "--timeout", "60s"]);
+    assert!(on(&world, 2).is_none());
+    assert_eq!(world.ready("app/web").len(), 2);
+    let (good, bad) = hammer.finish();
+    assert!(good > 0 && bad.is_empty(), "{good} requests went well, and not {bad:?}");
+
+    let alive = world.ctl(&["node", "rm", &world.node(2)]);
+    assert!(alive.code == 1 && alive.stderr.contains("stop its agent first"), "{}", alive.stderr);
+    world.cluster.kill(2, Role::Agent);
+    world.wait("the node to be removed", |world| (world.ctl(&["node", "rm", &world.node(2)]).code == 0).then_some(()));
+    assert_eq!(world.state_of(2), "", "it is not known any more");
 }

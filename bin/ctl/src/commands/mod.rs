@@ -59,6 +59,7 @@ async fn answer(context: &Context, command: Command) -> Result<u8, Failure> {
         Command::Events(args) => events::events(context, args).await?,
         Command::Node(NodeCommand::Ls) => status::nodes(context).await?,
         Command::Node(NodeCommand::Cordon { node }) => node::schedule(context, &node, Scheduling::Cordoned).await?,
+        Command::Node(NodeCommand::Drain { node, wait }) => node::drain(context, &node, &wait).await?,
         Command::Node(NodeCommand::Uncordon { node }) => node::schedule(context, &node, Scheduling::Open).await?,
         Command::Node(NodeCommand::Rm { node }) => node::remove(context, &node).await?,
         Command::Image(ImageCommand::Import(args)) => image::import(context, args).await?,

@@ -5,8 +5,8 @@ use crate::toy;
 use orlop_model::spec::{Condition, Dependency, OnFailure};
 use orlop_model::{
     Cpu, DependencyFault, Desired, Generation, Health, Liveness, Memory, Millis, NodeId, Outcome, Phase, Reason,
-    Replica, ReplicaId, ReplicaStatus, Resources, Revision, ServiceRef, ServiceState, ServiceStatus, StopOrder,
-    Timestamp,
+    Replica, ReplicaId, ReplicaStatus, Resources, Revision, Scheduling, ServiceRef, ServiceState, ServiceStatus,
+    StopOrder, Timestamp,
 };
 use orlop_planner::{Cluster, check, plan};
 use proptest::collection::vec;
@@ -123,7 +123,7 @@ prop_compose! {
         services in (service(0), service(1), service(2), service(3)),
         known in vec(proptest::bool::weighted(0.9), 4),
         replicas in vec(replica(), 0..16),
-        nodes in vec(proptest::bool::weighted(0.8), 0..4),
+        nodes in vec((proptest::bool::weighted(0.8), proptest::bool::weighted(0.2)), 0..4),
     ) -> Cluster {
         let mut cluster = Cluster { revision: Revision(3), ..Cluster::default() };
         let services = [services.0, services.1, services.2, services.3];
@@ -136,10 +136,13 @@ prop_compose! {
             replica.id = ReplicaId::from_u128(index as u128 + 1);
             cluster.replicas.insert(replica.id, replica);
         }
-        for (index, alive) in nodes.into_iter().enumerate() {
+        for (index, (alive, drained)) in nodes.into_iter().enumerate() {
             let mut node = plain_node(index as u128 + 1, ["alpha", "beta", "gamma", "delta"][index]);
             if !alive {
                 node.liveness = Liveness::Suspect(NOW);
+            }
+            if drained {
+                node.scheduling = Scheduling::Draining;
             }
             cluster.nodes.insert(node.id, node);
         }

@@ -8,7 +8,7 @@ use orlop_model::plan::{Plan, Step};
 use orlop_model::spec::{Condition, Dependency, OnFailure, Service};
 use orlop_model::{
     Cpu, Desired, Generation, Health, Liveness, Memory, Millis, NodeId, Outcome, Phase, Replica, ReplicaId, Resources,
-    Revision, ServiceRef, ServiceState, StopOrder, Timestamp,
+    Revision, Scheduling, ServiceRef, ServiceState, StopOrder, Timestamp,
 };
 use orlop_planner::{Cluster, plan};
 use std::collections::BTreeMap;
@@ -222,6 +222,10 @@ impl World {
                 let (now, lose) = (self.now, self.random.percent(30));
                 let Some(node) = self.cluster.nodes.get_mut(&id) else { return };
                 match node.liveness {
+                    Liveness::Alive if lose => match node.scheduling {
+                        Scheduling::Draining => self.open(id),
+                        _ => node.scheduling = Scheduling::Draining,
+                    },
                     Liveness::Alive => node.liveness = Liveness::Suspect(now),
                     Liveness::Suspect(since) if lose => {
                         node.liveness = Liveness::Lost(since);
@@ -361,7 +365,10 @@ impl World {
             assert!(cpu <= node.cpu.0 && memory <= node.memory.0, "{} is overcommitted", node.name);
         }
         let mut slots = BTreeMap::new();
-        for replica in self.cluster.replicas.values().filter(|r| r.desired == Desired::Run) {
+        let nodes = &self.cluster.nodes;
+        // What a drained node has shares its slot with what takes over.
+        let drained = |r: &&Replica| nodes.get(&r.node).is_some_and(|n| n.scheduling == Scheduling::Draining);
+        for replica in self.cluster.replicas.values().filter(|r| r.desired == Desired::Run && !drained(r)) {
             if !matches!(replica.status.phase, Phase::Finished(Outcome::Stopped | Outcome::Lost)) {
                 let key = (&replica.service, replica.slot, replica.generation);
                 let other = slots.insert(key, replica.id);
@@ -374,9 +381,31 @@ impl World {
         self.cluster.replicas.values().filter(|r| r.service == *service).collect()
     }
 
+    /// Ends the draining of a node as the state machine does: one replica stays in each slot.
+    fn open(&mut self, id: NodeId) {
+        let Some(node) = self.cluster.nodes.get_mut(&id) else { return };
+        node.scheduling = Scheduling::Open;
+        let gave_way = |phase| matches!(phase, Phase::Finished(Outcome::Stopped | Outcome::Lost));
+        let wanted = |r: &&Replica| r.desired == Desired::Run && !gave_way(r.status.phase);
+        let here = self.cluster.replicas.values().filter(wanted).filter(|r| r.node == id);
+        let superfluous = here.filter_map(|own| {
+            let same = |r: &&Replica| (&r.service, r.slot, r.generation) == (&own.service, own.slot, own.generation);
+            let heir = self.cluster.replicas.values().filter(wanted).filter(same).find(|r| r.id != own.id)?;
+            Some(if heir.is_ready() { own.id } else { heir.id })
+        });
+        for id in superfluous.collect::<Vec<ReplicaId>>() {
+            if let Some(replica) = self.cluster.replicas.get_mut(&id) {
+                replica.desired = Desired::Stop(StopOrder::Graceful);
+            }
+        }
+    }
+
     /// Left alone, the cluster comes to rest, with everything as wanted or a true reason why not.
     fn rest(&mut self) {
         let now = self.now;
+        for id in self.cluster.nodes.keys().copied().collect::<Vec<_>>() {
+            self.open(id);
+        }
         for node in self.cluster.nodes.values_mut() {
             node.liveness = Liveness::Alive;
         }

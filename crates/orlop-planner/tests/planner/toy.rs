@@ -2,7 +2,8 @@
 
 use orlop_model::plan::{Plan, Step};
 use orlop_model::{
-    Desired, NodeId, Outcome, Phase, Replica, ReplicaId, ReplicaStatus, Resources, Revision, StopOrder, Timestamp,
+    Desired, NodeId, Outcome, Phase, Replica, ReplicaId, ReplicaStatus, Resources, Revision, Scheduling, StopOrder,
+    Timestamp,
 };
 use orlop_planner::Cluster;
 
@@ -22,7 +23,9 @@ fn take(cluster: &mut Cluster, step: &Step, now: Timestamp) -> bool {
                     && r.desired == Desired::Run
                     && !matches!(r.status.phase, Phase::Finished(Outcome::Stopped | Outcome::Lost))
             };
-            let taken = cluster.replicas.values().filter(wanted).any(|r| r.generation == *generation);
+            let drained = |id| cluster.nodes.get(&id).is_some_and(|node| node.scheduling == Scheduling::Draining);
+            let moves = |r: &Replica| !r.status.phase.is_finished() && drained(r.node);
+            let taken = cluster.replicas.values().filter(wanted).any(|r| r.generation == *generation && !moves(r));
             if service.stopping.is_some() || service.workload_generation != *generation || taken {
                 return false;
             }

@@ -1,5 +1,7 @@
 //! Takes the steps of a plan that still hold, one after the other, and refuses the others by name.
 //!
+//! A replica on a node that is drained counts as one of an earlier generation: it is to be replaced.
+//!
 //! A plan is made from a view that may be old when the plan arrives. Each step is checked on its own against the state as
 //! the steps before it left it. What is checked here is what must never be broken, whoever plans: at most one wanted
 //! replica of the present generation in a slot, none of an earlier one beside it but the one it replaces, no more wanted
@@ -70,6 +72,12 @@ pub(super) fn is_wanted(replica: &Replica) -> bool {
         && !matches!(replica.status.phase, Phase::Finished(Outcome::Stopped | Outcome::Lost))
 }
 
+/// Is it to give its place to one on another node?
+fn moves(state: &State, replica: &Replica) -> bool {
+    let node = state.nodes.get(&replica.node);
+    !replica.status.phase.is_finished() && node.is_some_and(|node| node.scheduling == Scheduling::Draining)
+}
+
 /// Is nothing of it left on its node? (Of an isolated replica, there is.)
 fn is_gone(replica: &Replica) -> bool {
     matches!(replica.status.phase, Phase::Finished(Outcome::Stopped | Outcome::Failed | Outcome::Lost))
@@ -130,14 +138,15 @@ impl Walk<'_, '_> {
         let last = std::ops::Bound::Included((slot, ReplicaId::from_u128(u128::MAX)));
         let in_slot = record.replicas.range((first, last)).filter_map(|(_, other)| state.replicas.get(other));
         let holders: Vec<&Replica> = in_slot.filter(|r| is_wanted(r)).collect();
-        if let Some(other) = holders.iter().find(|r| r.generation == generation).or(holders.get(1)) {
+        let holds = |r: &&&Replica| r.generation == generation && !moves(state, r);
+        if let Some(other) = holders.iter().find(holds).or(holders.get(1)) {
             return Err(Reason::new("slot_taken", format!("slot {slot} of {name} is held by {}", other.id)));
         }
         let current = match self.current.get(&name) {
             Some(count) => *count,
             None => {
                 let own = record.replicas.iter().filter_map(|(_, other)| state.replicas.get(other));
-                own.filter(|r| r.generation == generation && is_wanted(r)).count()
+                own.filter(|r| r.generation == generation && is_wanted(r) && !moves(state, r)).count()
             }
         };
         if current >= record.state.replicas as usize {

@@ -203,3 +203,36 @@ fn many_nodes_report_at_once_as_if_each_had_reported_by_itself() {
     let refusal = at_once.apply(Kind::ReportMany(ReportMany { nodes: many })).answer;
     assert_eq!(refused(&refusal), "too_many_reports");
 }
+
+#[test]
+fn a_drained_node_gives_each_place_to_one_replica_elsewhere() {
+    let mut machine = two_replicas();
+    machine.apply(Kind::ScheduleNode(ScheduleNode { node: ONE, scheduling: Scheduling::Draining }));
+    assert_eq!(machine.plan(vec![start(3, "shop/api", 0, 1, 1)]), [(0, "node_not_open".to_owned())]);
+    assert_eq!(machine.plan(vec![start(3, "shop/api", 1, 1, 2)]), [(0, "slot_taken".to_owned())], "that one stays");
+    assert_eq!(machine.plan(vec![start(3, "shop/api", 0, 1, 2)]), []);
+    assert_eq!(machine.plan(vec![start(4, "shop/api", 0, 1, 2)]), [(0, "slot_taken".to_owned())], "one is enough");
+    assert_eq!(machine.plan(vec![start(4, "shop/api", 2, 1, 2)]), [(0, "enough_replicas".to_owned())]);
+    assert_eq!(
+        (phase(&machine, 1), machine.state.replicas().count()),
+        (READY, 3),
+        "it serves until it is told to stop"
+    );
+}
+
+#[test]
+fn a_drain_that_is_called_off_leaves_one_replica_in_each_slot() {
+    for (heir_is_ready, stops) in [(false, 3), (true, 1)] {
+        let mut machine = two_replicas();
+        let schedule = |scheduling| Kind::ScheduleNode(ScheduleNode { node: ONE, scheduling });
+        machine.apply(schedule(Scheduling::Draining));
+        assert_eq!(machine.plan(vec![start(3, "shop/api", 0, 1, 2)]), []);
+        if heir_is_ready {
+            machine.report(2, 3, in_phase(READY));
+        }
+        machine.apply(schedule(Scheduling::Open));
+        let told: Vec<u128> =
+            machine.state.replicas().filter(|r| r.desired != Desired::Run).map(|r| r.id.as_u128()).collect();
+        assert_eq!(told, [stops], "heir ready: {heir_is_ready}");
+    }
+}
