@@ -51,6 +51,8 @@ pub(crate) struct Host {
     /// Its wall clock.
     pub(crate) wall: Arc<AtomicU64>,
     mutation: Option<Mutation>,
+    /// Its disk failed while this process ran: it may have given up.
+    pub(crate) disk_failed: bool,
 }
 
 /// A process.
@@ -104,6 +106,7 @@ impl Host {
             rate,
             wall,
             mutation,
+            disk_failed: false,
         }
     }
 
@@ -115,6 +118,7 @@ impl Host {
     ) -> io::Result<()> {
         self.starts_at = None;
         self.processes += 1;
+        self.disk_failed = self.drive.is_broken();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
         let options = Options {
             member: self.id,

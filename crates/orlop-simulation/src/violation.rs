@@ -16,6 +16,8 @@ pub enum Check {
     Linearizable,
     /// A member that was stopped, in whatever way, starts again.
     Starts,
+    /// A member whose disk works does not give up.
+    Runs,
     /// Once nothing is broken any more, the cluster takes writes and all members catch up.
     Progress,
     /// A watcher sees every change, once, and never goes back.

@@ -89,6 +89,10 @@ impl Drive {
         self.inner.lock().broken = broken;
     }
 
+    pub(crate) fn is_broken(&self) -> bool {
+        self.inner.lock().broken
+    }
+
     pub(crate) fn set_full(&self, full: bool) {
         self.inner.lock().full = full;
     }

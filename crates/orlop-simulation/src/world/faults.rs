@@ -203,6 +203,7 @@ impl World {
             }
             Fault::BrokenDisk => {
                 host.drive.set_broken(true);
+                host.disk_failed = true;
                 self.faults.harmed.insert(id);
                 self.faults.end_at(tick + while_, End::Disk(id));
                 // A member whose disk failed is started again by whoever mends it.

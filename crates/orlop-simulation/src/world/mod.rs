@@ -16,7 +16,7 @@ use crate::trace::Trace;
 use crate::violation::{Check, Violation};
 use crate::watcher::Watcher;
 use faults::Faults;
-use orlop_consensus::Consensus;
+use orlop_consensus::{Consensus, Trouble};
 use orlop_model::View;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -265,6 +265,9 @@ impl World {
     fn look_at_leaders(&mut self) -> Verdict {
         for host in self.hosts.values() {
             let Some(consensus) = host.process.as_ref().and_then(|process| process.consensus()) else { continue };
+            if let Some(Trouble::Broken(broken)) = consensus.trouble().filter(|_| !host.disk_failed) {
+                return Err(Violation::new(Check::Runs, format!("member {} gave up: {broken}", host.id)));
+            }
             let status = consensus.status();
             if status.leader == Some(host.id) && self.leaders.leads(status.term, host.id, host.processes)? {
                 self.trace.note(format_args!("member {} leads in term {}", host.id, status.term));
