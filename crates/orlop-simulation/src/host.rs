@@ -85,7 +85,7 @@ impl Running {
 }
 
 /// Wall clocks begin here: some day in 2026, in ms.
-const EPOCH: u64 = 1_790_000_000_000;
+pub(crate) const EPOCH: u64 = 1_790_000_000_000;
 
 impl Host {
     pub(crate) fn new(id: u64, chance: &mut Chance, network: &Network, mutation: Option<Mutation>) -> Self {

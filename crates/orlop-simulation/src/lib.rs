@@ -4,17 +4,20 @@
 //! A [`run`] is a function of its [`Plan`]: the same seed gives the same run, event for event, which
 //! [`Report::hash`] shows. So a failure is replayed by its seed, in a debugger if need be.
 
+mod agent;
+mod call;
 mod chance;
 mod check;
 mod client;
 mod disk;
+mod follower;
 mod host;
 mod machine;
 mod mutation;
 mod network;
+mod scheduler;
 mod trace;
 mod violation;
-mod watcher;
 mod world;
 
 pub use mutation::Mutation;

@@ -17,6 +17,10 @@ pub enum Mutation {
     ApplyTwice,
     /// A member reads what it has without asking how far the others are.
     SkipReadIndex,
+    /// A plan is taken whoever has the lease.
+    IgnoreFence,
+    /// What is reported of another generation is taken for what is placed.
+    IgnoreGeneration,
     /// A snapshot that is sent to another member comes with the members that the cluster had in the beginning.
     StaleMembership,
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub(crate) struct AppliedLog {
     entries: BTreeMap<u64, Entry>,
     states: BTreeMap<u64, (u64, u64)>,
-    found: Option<Violation>,
+    first: Option<Violation>,
 }
 
 #[derive(Clone, Copy)]
@@ -63,10 +63,15 @@ impl AppliedLog {
     }
 
     fn fail(&mut self, what: String) {
-        self.found.get_or_insert_with(|| Violation::new(Check::SameLog, what));
+        self.found(Violation::new(Check::SameLog, what));
+    }
+
+    /// The first violation counts.
+    pub(crate) fn found(&mut self, violation: Violation) {
+        self.first.get_or_insert(violation);
     }
 
     pub(crate) fn verdict(&mut self) -> Result<(), Violation> {
-        self.found.take().map_or(Ok(()), Err)
+        self.first.take().map_or(Ok(()), Err)
     }
 }

@@ -1,5 +1,6 @@
 //! What is checked while a run goes on, and after it.
 
 pub(crate) mod applied;
+pub(crate) mod command;
 pub(crate) mod history;
 pub(crate) mod leaders;

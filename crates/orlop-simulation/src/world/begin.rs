@@ -29,6 +29,7 @@ impl World {
             let member = AddMember { id: Some(MemberId(key)), name, address: "none".into() };
             self.submit_at_start(Kind::AddMember(member))?;
         }
+        self.begin_work()?;
         for id in self.ids().into_iter().skip(1) {
             let added = self.wait(1, 5 * SECOND, move |consensus| async move {
                 consensus.add_learner(id, &format!("host-{id}")).await?;
@@ -40,7 +41,7 @@ impl World {
         Ok(())
     }
 
-    fn submit_at_start(&mut self, kind: Kind) -> Verdict {
+    pub(super) fn submit_at_start(&mut self, kind: Kind) -> Verdict {
         let host = self.hosts.get(&1).and_then(|host| host.process.as_ref());
         let Some(now) = host.map(|process| process.now()) else { return Ok(()) };
         let command = stored::encode_command(&Command { now, kind });

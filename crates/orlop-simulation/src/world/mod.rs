@@ -3,18 +3,21 @@
 mod begin;
 mod end;
 mod faults;
+mod work;
 
+use crate::agent::Agent;
 use crate::chance::Chance;
 use crate::check::applied::AppliedLog;
 use crate::check::history::History;
 use crate::check::leaders::Leaders;
 use crate::client::{Answers, Client, Done, FIRST_CLIENT};
+use crate::follower::Follower;
 use crate::host::{Host, SECOND, Setting};
 use crate::mutation::Mutation;
 use crate::network::Network;
+use crate::scheduler::Scheduler;
 use crate::trace::Trace;
 use crate::violation::{Check, Violation};
-use crate::watcher::Watcher;
 use faults::Faults;
 use orlop_consensus::{Consensus, Trouble};
 use orlop_model::View;
@@ -61,6 +64,8 @@ pub struct Report {
     pub acknowledged: u64,
     /// What watchers were told, and how often that went on from what they knew.
     pub updates: (u64, u64),
+    /// Plans that schedulers submitted.
+    pub plans: u64,
     /// Operations in the history that was judged.
     pub operations: u64,
     /// Faults, by name.
@@ -97,6 +102,7 @@ pub fn run(plan: Plan) -> Report {
         terms: world.leaders.terms(),
         acknowledged: world.acknowledged,
         updates: world.watchers.iter().fold((0, 0), |sum, one| (sum.0 + one.updates, sum.1 + one.resumed)),
+        plans: world.schedulers.iter().map(|scheduler| scheduler.plans).sum(),
         operations: world.history.operations(),
         faults: world.faults.counts.clone(),
         violation,
@@ -120,7 +126,12 @@ pub(crate) struct World {
     leaders: Leaders,
     history: History,
     acknowledged: u64,
-    watchers: Vec<Watcher>,
+    watchers: Vec<Follower>,
+    schedulers: Vec<Scheduler>,
+    agents: Vec<Agent>,
+    operates_at: u64,
+    /// Of the deployment.
+    version: u64,
     faults: Faults,
 }
 
@@ -151,7 +162,11 @@ impl World {
             leaders: Leaders::default(),
             history: History::default(),
             acknowledged: 0,
-            watchers: vec![Watcher::new(View::Operator(None)), Watcher::new(View::Events(None))],
+            watchers: vec![Follower::new(View::Operator(None)), Follower::new(View::Events(None))],
+            schedulers: (0..2).map(Scheduler::new).collect(),
+            agents: (0..3).map(Agent::new).collect(),
+            operates_at: 0,
+            version: 1,
             faults,
         }
     }
@@ -162,6 +177,7 @@ impl World {
         while self.tick < end {
             self.cause_trouble();
             self.talk();
+            self.operate();
             self.pass_tick()?;
         }
         self.end()
@@ -188,6 +204,7 @@ impl World {
         self.hear()?;
         self.look_at_leaders()?;
         self.watch()?;
+        self.work()?;
         self.log.lock().verdict()
     }
 
@@ -276,30 +293,8 @@ impl World {
         Ok(())
     }
 
-    /// Watchers read, mostly where they read before.
     fn watch(&mut self) -> Verdict {
-        for watcher in &mut self.watchers {
-            if !self.chance.per_mille(300) {
-                continue;
-            }
-            if self.chance.per_mille(15) {
-                watcher.leave();
-            }
-            let alive = |host: &Host| host.process.is_some() && host.stopped_until.is_none();
-            let reads = watcher.reads().filter(|(id, process)| {
-                self.hosts.get(id).is_some_and(|host| host.processes == *process && host.process.is_some())
-            });
-            if reads.is_none() {
-                let hosts: Vec<u64> = self.hosts.values().filter(|host| alive(host)).map(|host| host.id).collect();
-                let Some(id) = self.chance.pick(&hosts) else { continue };
-                watcher.go_to(id, self.hosts.get(&id).map_or(0, |host| host.processes));
-            }
-            let host = watcher.reads().and_then(|(id, _)| self.hosts.get(&id)).filter(|host| alive(host));
-            if let Some(process) = host.and_then(|host| host.process.as_ref()) {
-                watcher.read(process, &mut self.chance)?;
-            }
-        }
-        Ok(())
+        self.watchers.iter_mut().try_for_each(|watcher| watcher.step(&self.hosts, &mut self.chance))
     }
 
     /// The member that leads as far as it knows itself.

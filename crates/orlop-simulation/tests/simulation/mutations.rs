@@ -46,6 +46,16 @@ fn a_read_that_is_not_confirmed() {
 }
 
 #[test]
+fn a_plan_of_a_scheduler_that_lost_the_lease() {
+    is_caught(Mutation::IgnoreFence, 60, &[Check::OneWriter]);
+}
+
+#[test]
+fn a_report_of_another_generation() {
+    is_caught(Mutation::IgnoreGeneration, 20, &[Check::Generation]);
+}
+
+#[test]
 fn members_of_the_past_in_a_snapshot() {
     is_caught(Mutation::StaleMembership, 200, &[Check::SameLog, Check::Linearizable, Check::Progress, Check::OneLeader]);
 }

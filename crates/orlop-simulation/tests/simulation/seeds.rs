@@ -47,7 +47,7 @@ fn whatever_goes_wrong_what_must_hold_holds() {
         .for_each(|(name, count)| *faults.entry(name).or_default() += count);
     eprintln!(
         "{} schedules in {:?}: {} virtual seconds, {} terms ({} with two leaders), {} operations, {} acknowledged writes, {} \
-         updates of watchers ({} resumed), faults {faults:?}",
+         updates of watchers ({} resumed), {} plans, faults {faults:?}",
         reports.len(),
         began.elapsed(),
         sum(|r| r.milliseconds) / 1000,
@@ -57,6 +57,7 @@ fn whatever_goes_wrong_what_must_hold_holds() {
         sum(|r| r.acknowledged),
         sum(|r| r.updates.0),
         sum(|r| r.updates.1),
+        sum(|r| r.plans),
     );
     let failed: Vec<String> = reports
         .iter()
