@@ -181,6 +181,16 @@ pub(crate) enum ClusterCommand {
     Status,
     /// List the members.
     Members,
+    /// Make a cluster of several hosts on this machine, each in a network namespace; takes root.
+    Up(crate::hosts::UpArgs),
+    /// Take the hosts of `cluster up` away, with all that runs on them.
+    Down {
+        #[command(flatten)]
+        hosts: crate::hosts::HostsArgs,
+        /// Leave the data of the hosts, logs among it.
+        #[arg(long)]
+        keep_data: bool,
+    },
     /// Take a member's vote and its certificates, for good.
     Remove {
         /// The member's number or name.

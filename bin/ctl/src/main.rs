@@ -8,11 +8,12 @@ mod dev;
 #[cfg(test)]
 mod documents;
 mod failure;
+mod hosts;
 mod output;
 mod render;
 mod terminal;
 
-use args::{Cli, Command, Program};
+use args::{Cli, ClusterCommand, Command, Program};
 use clap::Parser;
 use context::Context;
 use std::process::ExitCode;
@@ -27,15 +28,24 @@ fn main() -> ExitCode {
         }
     };
     match cli.program {
+        // Hosts outlive this process, and what is done to them blocks.
+        Program::Operator(Command::Cluster(ClusterCommand::Up(args))) => told(hosts::up(&args)),
+        Program::Operator(Command::Cluster(ClusterCommand::Down { hosts, keep_data })) => {
+            told(hosts::down(&hosts, keep_data))
+        }
         Program::Operator(command) => operator(&Context::new(cli.address, cli.context, cli.output), command),
         // A node is no call to a control plane: it has a runtime, a log and an end of its own.
-        Program::Dev(args) => match dev::run(&args) {
-            Ok(()) => ExitCode::from(failure::OK),
-            Err(error) => {
-                eprintln!("orlopctl: {error:#}");
-                ExitCode::from(failure::FAILED)
-            }
-        },
+        Program::Dev(args) => told(dev::run(&args)),
+    }
+}
+
+fn told(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::from(failure::OK),
+        Err(error) => {
+            eprintln!("orlopctl: {error:#}");
+            ExitCode::from(failure::FAILED)
+        }
     }
 }
 

@@ -83,7 +83,8 @@ impl Agent {
         {
             let told = std::mem::take(&mut self.unreported);
             let stale = chance.per_mille(100);
-            let reports = told.iter().filter_map(|id| Some(self.report_of(*id, stale, self.replicas.get(id)?))).collect();
+            let reports =
+                told.iter().filter_map(|id| Some(self.report_of(*id, stale, self.replicas.get(id)?))).collect();
             if stale {
                 // What it ran in an earlier life: to be refused, and told again as it is.
                 self.unreported.clone_from(&told);

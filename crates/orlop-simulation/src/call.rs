@@ -36,7 +36,7 @@ impl Call {
             else {
                 return answered(None);
             };
-            let command = stored::encode_command(&Command { now: process.now(), kind });
+            let command = stored::encode_command(&Command::new(process.now(), kind));
             process.runtime().spawn(async move {
                 let submitted: Result<_, SubmitError> = consensus.submit(command).await;
                 let applied = submitted.ok();

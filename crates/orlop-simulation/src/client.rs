@@ -104,7 +104,7 @@ impl Client {
                     Some(value) => {
                         let (id, address) = (MemberId(key), value.to_string());
                         let kind = Kind::MoveMember(MoveMember { id, address });
-                        let command = stored::encode_command(&Command { now, kind });
+                        let command = stored::encode_command(&Command::new(now, kind));
                         let hash = hash_of(&command);
                         back(written(consensus.submit(command).await, hash));
                     }

@@ -94,9 +94,10 @@ impl Follower {
         }
         self.revision = revision;
         self.updates += 1;
-        let there: BTreeMap<String, Object> = from.machine.machine.read(|state| {
-            view::snapshot(state, &self.view).into_iter().map(|object| (object.key(), object)).collect()
-        });
+        let there: BTreeMap<String, Object> = from
+            .machine
+            .machine
+            .read(|state| view::snapshot(state, &self.view).into_iter().map(|object| (object.key(), object)).collect());
         // An event that is not kept any more is not taken back from those who were told of it.
         let events = matches!(self.view, View::Events(_));
         let differs = |key: &&String| there.get(*key) != self.known.get(*key) && !(events && !there.contains_key(*key));

@@ -36,7 +36,11 @@ pub(crate) async fn cluster(context: &Context, command: ClusterCommand) -> Resul
         ClusterCommand::TransferLeader { member } => transfer(context, &client, member.as_deref()).await,
         ClusterCommand::Doctor => doctor(context, &client).await,
         ClusterCommand::Snapshot(SnapshotCommand::Save { file }) => save(context, &client, &file).await,
-        ClusterCommand::Recover { .. } | ClusterCommand::Snapshot(_) => Ok(()),
+        // Done above, or in a process of another kind.
+        ClusterCommand::Recover { .. }
+        | ClusterCommand::Snapshot(_)
+        | ClusterCommand::Up(_)
+        | ClusterCommand::Down { .. } => Ok(()),
     }
 }
 

@@ -20,7 +20,8 @@ pub(crate) fn look(kind: &Kind, before: &State, after: &State) -> Option<Violati
         }
         Kind::ReportReplicas(reports) => reports.reports.iter().find_map(|report| {
             let replica = before.replica(report.replica).filter(|replica| replica.generation != report.generation)?;
-            let others = reports.reports.iter().any(|o| o.replica == report.replica && o.generation == replica.generation);
+            let others =
+                reports.reports.iter().any(|o| o.replica == report.replica && o.generation == replica.generation);
             (!others && after.replica(report.replica) != Some(replica)).then(|| {
                 let what = format!(
                     "{} of generation {} was changed by a report of generation {}",

@@ -23,7 +23,7 @@ impl World {
         let made = self.wait(1, SECOND, |consensus| async move { consensus.init("host-1").await })?;
         made.ok_or_else(|| failed("no answer".into()))?.map_err(|error| failed(error.to_string()))?;
         let range = "10.77.0.0/16".parse().map_err(|_| failed("the range".into()))?;
-        self.submit_at_start(Kind::InitCluster(InitCluster { cluster: ClusterId::from_u128(1), range }))?;
+        self.submit_at_start(Kind::InitCluster(InitCluster { cluster: ClusterId::from_u128(1), range, trust: None }))?;
         for key in KEYS {
             let name = format!("key-{key}").parse().map_err(|_| failed("the name".into()))?;
             let member = AddMember { id: Some(MemberId(key)), name, address: "none".into() };
@@ -44,7 +44,7 @@ impl World {
     pub(super) fn submit_at_start(&mut self, kind: Kind) -> Verdict {
         let host = self.hosts.get(&1).and_then(|host| host.process.as_ref());
         let Some(now) = host.map(|process| process.now()) else { return Ok(()) };
-        let command = stored::encode_command(&Command { now, kind });
+        let command = stored::encode_command(&Command::new(now, kind));
         let submitted = self.wait(1, SECOND, |consensus| async move { consensus.submit(command).await })?;
         match submitted {
             Some(Ok(_)) => Ok(()),

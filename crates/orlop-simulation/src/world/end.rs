@@ -24,7 +24,7 @@ impl World {
             };
             let Some(process) = self.hosts.get(&leader).and_then(|host| host.process.as_ref()) else { continue };
             let kind = Kind::RecordEvents(RecordEvents { events: Vec::new() });
-            let command = stored::encode_command(&Command { now: process.now(), kind });
+            let command = stored::encode_command(&Command::new(process.now(), kind));
             let submitted =
                 self.wait(leader, 3 * SECOND, |consensus| async move { consensus.submit(command).await })?;
             written = submitted.and_then(Result::ok).map(|applied| applied.index);

@@ -6,8 +6,8 @@ use crate::host::SECOND;
 use crate::violation::{Check, Violation};
 use orlop_model::spec::{Deployment, Service, Update, Workload};
 use orlop_model::{Cpu, Memory, Millis, NodeId, ServiceRef, Timestamp};
-use orlop_state::command::{Deploy, NodeAlive, NodeSilent, RegisterNode, Scale};
 use orlop_state::Kind;
+use orlop_state::command::{Deploy, JudgeNodes, RegisterNode, Scale, Verdict as Judged};
 use std::collections::BTreeMap;
 
 const OPERATOR: u64 = 4001;
@@ -16,7 +16,8 @@ const NODES: u64 = 3;
 /// The deployment at its n-th version. `single` is to run once; `many` is scaled.
 fn deploy(version: u64) -> Option<Kind> {
     let update = Update { max_surge: 0, max_unavailable: 1, min_healthy: Millis(100) };
-    let service = |version: u64| Service { update, ..Service::of(Workload::of(&format!("registry.test/app:{version}"))) };
+    let service =
+        |version: u64| Service { update, ..Service::of(Workload::of(&format!("registry.test/app:{version}"))) };
     let services = BTreeMap::from([("single".parse().ok()?, service(version)), ("many".parse().ok()?, service(1))]);
     let deployment = Deployment { name: "shop".parse().ok()?, services };
     Some(Kind::Deploy(Deploy { deployment, expected_generation: None, retry: false }))
@@ -28,6 +29,7 @@ impl World {
         let wrong = || Violation::new(Check::Progress, "the work could not be made");
         for number in 0..NODES {
             let node = RegisterNode {
+                address: None,
                 node: NodeId::from_u128(u128::from(number) + 1),
                 name: format!("node-{number}").parse().map_err(|_| wrong())?,
                 cpu: Cpu(8000),
@@ -73,8 +75,8 @@ impl World {
                 self.version += 1;
                 deploy(self.version)
             }
-            3 => Some(Kind::NodeSilent(NodeSilent { node })),
-            _ => Some(Kind::NodeAlive(NodeAlive { node })),
+            3 => Some(Kind::JudgeNodes(JudgeNodes::one(node, Judged::Suspect))),
+            _ => Some(Kind::JudgeNodes(JudgeNodes::one(node, Judged::Alive))),
         };
         let hosts = self.ids();
         if let (Some(kind), Some(to)) = (kind, self.chance.pick(&hosts)) {
@@ -87,7 +89,8 @@ impl World {
     fn look_at_replicas(&self) -> Verdict {
         let mut found = Vec::new();
         for agent in &self.agents {
-            let here = agent.replicas.iter().filter(|(_, local)| local.runs() && local.service.service.as_str() == "single");
+            let here =
+                agent.replicas.iter().filter(|(_, local)| local.runs() && local.service.service.as_str() == "single");
             found.extend(here.map(|(id, local)| (*id, agent.node, local.generation)));
         }
         if found.len() > 1 {

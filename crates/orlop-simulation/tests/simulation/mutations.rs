@@ -57,5 +57,9 @@ fn a_report_of_another_generation() {
 
 #[test]
 fn members_of_the_past_in_a_snapshot() {
-    is_caught(Mutation::StaleMembership, 200, &[Check::SameLog, Check::Linearizable, Check::Progress, Check::OneLeader]);
+    is_caught(
+        Mutation::StaleMembership,
+        200,
+        &[Check::SameLog, Check::Linearizable, Check::Progress, Check::OneLeader],
+    );
 }
