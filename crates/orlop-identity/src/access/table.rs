@@ -47,6 +47,7 @@ pub const TABLE: &[Rule] = &[
     peers("orlop.peer.v1.PeerService/Vote"),
     peers("orlop.peer.v1.PeerService/OfferSnapshot"),
     peers("orlop.peer.v1.PeerService/SendSnapshot"),
+    peers("orlop.peer.v1.PeerService/InstallSnapshot"),
     peers("orlop.peer.v1.PeerService/TransferLeader"),
     peers("orlop.peer.v1.PeerService/Submit"),
     peers("orlop.peer.v1.PeerService/ReadIndex"),
