@@ -44,7 +44,7 @@ pub(crate) fn with_logs(
         async move {
             let node::session_start::Kind::Logs(start) = kind else { panic!("{kind:?}") };
             let skip = start.tail.map_or(0, |tail| past.len().saturating_sub(tail as usize));
-            let new = past.into_iter().skip(skip).filter(|(at, _)| *at >= start.since_ms * 1_000_000);
+            let new = past.into_iter().skip(skip).filter(|(at, _)| *at >= start.since_ms.saturating_mul(1_000_000));
             for (at, text) in new {
                 session.say(line(at, text)).await;
             }
