@@ -7,8 +7,10 @@ use super::Front;
 use super::connection::{Open, Peer};
 use super::listen::{Accepted, Listener};
 use crate::Error;
+use crate::control::now;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use orlop_model::Millis;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +30,11 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEAD: Duration = Duration::from_secs(10);
 /// How many calls may be open on one connection.
 const CALLS_MAX: u32 = 1_000;
+/// How often it is looked whether the cluster still stands by the certificate of a connection.
+const CERTIFICATE_LOOK: Duration = Duration::from_secs(1);
+/// So long before its certificate ends a connection takes no new calls: the other side comes again with a new one. One that
+/// has ended is let in for so long, to be renewed.
+const CERTIFICATE_REST: Millis = Millis::from_secs(60);
 /// How long accepting pauses when the process has no more files.
 const OUT_OF_FILES: Duration = Duration::from_millis(100);
 
@@ -107,12 +114,13 @@ where
     let open = Open::new(peer);
     let connection = open.connection.clone();
     let leave = CancellationToken::new();
+    let worthless = until_worthless(front.clone(), connection.peer.clone(), leave.clone());
     let service = hyper::service::service_fn({
         let leave = leave.clone();
         move |request| front.clone().answer(connection.clone(), leave.clone(), request)
     });
     let serving = builder.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(serving);
+    tokio::pin!(serving, worthless);
     tokio::select! {
         served = serving.as_mut() => {
             if let Err(error) = served {
@@ -122,7 +130,28 @@ where
         }
         () = stop.cancelled() => {}
         () = leave.cancelled() => {}
+        () = worthless.as_mut() => return,
     }
     serving.as_mut().graceful_shutdown();
-    serving.await.ok();
+    tokio::select! {
+        _ = serving => {}
+        () = worthless => {}
+    }
+}
+
+/// Waits until the certificate of the other side is worth nothing any more: it has ended, or the cluster does not stand by
+/// it. What is under way on the connection ends then too; calls are checked one by one, and watches go on for ever.
+async fn until_worthless(front: Arc<Front>, peer: Peer, leave: CancellationToken) {
+    let Peer::Tls(_, Some(certificate)) = peer else { return std::future::pending().await };
+    let end = certificate.not_after.max(now() + CERTIFICATE_REST);
+    loop {
+        tokio::time::sleep(CERTIFICATE_LOOK).await;
+        let at = now();
+        if at >= end || front.trust.check(&certificate).is_err() {
+            return;
+        }
+        if at + CERTIFICATE_REST >= end {
+            leave.cancel();
+        }
+    }
 }

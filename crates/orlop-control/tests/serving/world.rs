@@ -1,6 +1,6 @@
 //! A control plane on a socket in a folder of its own, and those who talk to it.
 
-use orlop_client::{Address, OperatorClient};
+use orlop_client::{Address, HostPort, OperatorClient};
 use orlop_control::{Config, Listen, Running};
 use orlop_model::spec::*;
 use orlop_model::{NodeId, Object, Phase, ReplicaId, ReplicaStatus, Revision, Timestamp, View};
@@ -90,6 +90,22 @@ impl World {
             _ => None,
         });
         Address::Loopback(found.expect("a loopback address")).channel().expect("a channel")
+    }
+
+    /// A control plane that is reached over TLS too.
+    pub(crate) async fn start_with_tls() -> Self {
+        let tls = Listen::Tls(([127, 0, 0, 1], 0).into());
+        Self::start_with(|config| config.listen.push(tls)).await
+    }
+
+    /// Where it is reached over TLS.
+    pub(crate) fn tls(&self) -> HostPort {
+        let listening = self.running.as_ref().expect("it runs").listening();
+        let found = listening.iter().find_map(|listen| match listen {
+            Listen::Tls(address) => Some(HostPort::from(*address)),
+            _ => None,
+        });
+        found.expect("an address over TLS")
     }
 
     pub(crate) fn folder(&self) -> &std::path::Path {
