@@ -145,6 +145,40 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_is_a_variable_when_it_came_and_is_a_text() {
+        use orlop_model::spec::Workload;
+        use orlop_model::trust::SecretValue;
+        use orlop_model::{Desired, Generation, NodeId, ReplicaId, ReplicaStatus, Resources, Timestamp};
+        let mut workload = Workload::of("registry.test/a:1");
+        let secret: SecretName = "api-key".parse().expect("a name");
+        workload.env.insert("KEY".into(), EnvValue::Secret(secret.clone()));
+        let mut assignment = Assignment {
+            replica: Replica {
+                id: ReplicaId::from_u128(1),
+                service: "shop/api".parse().expect("a service"),
+                slot: 0,
+                generation: Generation(1),
+                node: NodeId::from_u128(1),
+                reserved: Resources::default(),
+                desired: Desired::Run,
+                status: ReplicaStatus::pending(Timestamp(0)),
+            },
+            workload: workload.into(),
+            secrets: BTreeMap::new(),
+        };
+        let code = |assignment: &Assignment| environment(assignment, &BTreeMap::new()).map_err(|f| f.reason.code);
+        assert_eq!(code(&assignment), Err("secret_unusable".into()));
+        for (value, expected) in [
+            (&b"hunter2"[..], Ok(BTreeMap::from([("KEY".to_owned(), "hunter2".to_owned())]))),
+            (&[0xff, 0xfe], Err("secret_unusable".to_owned())),
+            (b"a\0b", Err("secret_unusable".to_owned())),
+        ] {
+            assignment.secrets.insert(secret.clone(), SecretValue(value.into()));
+            assert_eq!(code(&assignment), expected, "{value:?}");
+        }
+    }
+
+    #[test]
     fn resolvers_on_loopback_are_left_out() {
         let host = "# made by someone\nnameserver 127.0.0.53\nnameserver 192.0.2.1\n nameserver ::1\nsearch example.org\n\noptions edns0\nnameserver nonsense\n";
         assert_eq!(resolv_conf(host), "nameserver 192.0.2.1\nsearch example.org\noptions edns0\n");
