@@ -35,8 +35,8 @@ use writer::Job;
 /// in any case: whoever submitted them holds them too, and reading the store may write to it.
 const RECENT_ENTRIES: usize = 1024;
 const RECENT_BYTES: usize = 256 << 10;
-/// At most so many bytes of entries are read at once for a member that lags.
-const READ_BYTES: usize = 4 << 20;
+/// So many bytes of entries are read at once for another member, and at most one entry more: a message must hold them.
+const READ_BYTES: usize = 1 << 20;
 
 /// A handle of the log; all clones are of the same one.
 #[derive(Clone)]

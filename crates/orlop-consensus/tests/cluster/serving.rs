@@ -65,3 +65,21 @@ async fn a_follower_changes_no_members_and_says_who_can() {
     assert_eq!(follower.add_learner(9, "x").await, refused);
     assert_eq!(follower.transfer_leadership(leader).await, refused);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_largest_commands_reach_members_that_lag_too() {
+    let mut cluster = Cluster::with(3, |options| options.command_bytes_max = 4 << 20).await;
+    let leader = cluster.leader().await;
+    let away = leader % 3 + 1;
+    cluster.kill(away);
+    for size in [4 << 20, 1 << 20, (1 << 20) - 100, 4 << 20, 4 << 20, 0, 4 << 20] {
+        cluster.submit(leader, &"z".repeat(size)).await.unwrap();
+    }
+    cluster.start(away).await;
+    assert_eq!(cluster.agree().await.len(), 7);
+    // And the other way round: passed on by a member that does not lead.
+    cluster.submit(away, &"y".repeat(4 << 20)).await.unwrap();
+    let refused = cluster.submit(away, &"y".repeat((4 << 20) + 1)).await.unwrap_err();
+    assert!(refused.to_string().contains("at most 4194304 are accepted"), "{refused}");
+    assert_eq!(cluster.agree().await.len(), 8);
+}
