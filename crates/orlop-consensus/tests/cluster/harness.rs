@@ -28,7 +28,9 @@ impl Drop for Node {
 pub(crate) struct Cluster {
     pub(crate) network: Arc<Network>,
     pub(crate) nodes: BTreeMap<u64, Node>,
-    directory: TempDir,
+    directory: PathBuf,
+    /// Removed in the end, if it is this cluster's own.
+    _own: Option<TempDir>,
     change: fn(&mut Options),
 }
 
@@ -45,23 +47,39 @@ impl Cluster {
     /// The same with other options.
     pub(crate) async fn with(members: u64, change: fn(&mut Options)) -> Self {
         let mut cluster = Self { change, ..Self::empty() };
-        cluster.start(1).await;
-        cluster.on(1, |first| async move { first.init(&address(1)).await }).await.unwrap();
-        for member in 2..=members {
-            cluster.start(member).await;
-            cluster.join(member).await;
-        }
+        cluster.make(members).await;
         cluster
+    }
+
+    /// Makes a cluster of so many voters.
+    pub(crate) async fn make(&mut self, members: u64) {
+        self.start(1).await;
+        self.on(1, |first| async move { first.init(&address(1)).await }).await.unwrap();
+        for member in 2..=members {
+            self.start(member).await;
+            self.join(member).await;
+        }
+    }
+
+    /// Other options for members that are started from now on.
+    pub(crate) fn set(&mut self, change: fn(&mut Options)) {
+        self.change = change;
     }
 
     /// No member at all.
     pub(crate) fn empty() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        Self { network: Arc::default(), nodes: BTreeMap::new(), directory, change: |_| {} }
+        let own = tempfile::tempdir().unwrap();
+        let directory = own.path().to_owned();
+        Self { _own: Some(own), ..Self::at(directory) }
+    }
+
+    /// No member yet, but directories of some that were there before.
+    pub(crate) fn at(directory: PathBuf) -> Self {
+        Self { network: Arc::default(), nodes: BTreeMap::new(), directory, _own: None, change: |_| {} }
     }
 
     pub(crate) fn directory(&self, member: u64) -> PathBuf {
-        self.directory.path().join(member.to_string())
+        self.directory.join(member.to_string())
     }
 
     /// Starts a member on the directory it has.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that assumes wrongly fails, as it should, also in what tests share")]
 
 mod changes;
+mod crash;
 mod disaster;
 mod failures;
 mod harness;
