@@ -150,10 +150,10 @@ struct Ask {
 }
 
 impl Ask {
-    async fn ask(&self, member: usize, value: &[u8]) -> Option<Outcome> {
+    async fn ask(&self, member: usize, value: &[u8], patience: Duration) -> Option<Outcome> {
         let to = Some(pb::Addressee { member: member as u64, voter: true });
         let mut request = tonic::Request::new(pb::SubmitRequest { to, command: value.to_vec().into() });
-        request.set_timeout(Duration::from_millis(500));
+        request.set_timeout(patience);
         self.clients[member - 1].clone().submit(request).await.ok()?.into_inner().outcome
     }
 }
@@ -161,9 +161,10 @@ impl Ask {
 #[tonic::async_trait]
 impl Client for Ask {
     async fn put(&self, _key: u64, value: &[u8]) -> bool {
-        let answer = match self.ask(self.member, value).await {
+        let answer = match self.ask(self.member, value, Duration::from_millis(500)).await {
+            // A member that passes a command on asks anew as soon as another one leads; this client cannot know.
             Some(Outcome::NotLeader(NotLeader { leader })) if leader != 0 && leader as usize != self.member => {
-                self.ask(leader as usize, value).await
+                self.ask(leader as usize, value, Duration::from_millis(50)).await
             }
             other => other,
         };

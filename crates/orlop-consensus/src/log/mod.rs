@@ -323,6 +323,12 @@ impl RaftLogStorage<Types> for LogStore {
             memory.forget_recent(|index| index > log_id.index());
             beyond
         };
-        self.wait(|done| Job::Purge { through: log_id, beyond, done }).await
+        if beyond {
+            return self.wait(|done| Job::Purge { through: log_id, beyond, done }).await;
+        }
+        // Not waited for: it takes several syncs, and the leader's signs of life would wait along. Entries that come back
+        // after a crash are purged again; a failure is found by the next write.
+        let (done, _) = oneshot::channel();
+        self.jobs.send(Job::Purge { through: log_id, beyond, done }).map_err(|_| closed())
     }
 }

@@ -10,7 +10,7 @@ use openraft::{ChangeMembers, TokioInstant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// A member may vote when at most so many entries are not yet there: the rest comes while the change is written.
 const CAUGHT_UP: u64 = 100;
@@ -180,7 +180,20 @@ impl Member {
             return Err(MembersError::ShuttingDown);
         }
         let deadline = Instant::now() + self.options.commit_wait;
-        let changed = tokio::time::timeout_at(deadline, self.raft.change_membership(change, false)).await;
+        let changed = loop {
+            let changed = timeout_at(deadline, self.raft.change_membership(change.clone(), false)).await;
+            // Refused before it was begun, by a leader that has not heard of a majority for a moment.
+            match &changed {
+                Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))))
+                    if to.leader_id.is_none_or(|leader| leader == self.id())
+                        && self.raft.is_leader()
+                        && Instant::now() < deadline =>
+                {
+                    sleep(LOOK_AGAIN).await;
+                }
+                _ => break changed,
+            }
+        };
         let unknown = |reason: String| Err(MembersError::Unknown { reason });
         match changed {
             Ok(Ok(_)) => Ok(()),
