@@ -75,9 +75,16 @@ impl Member {
         found.ok_or(MembersError::NoSuchMember { member })
     }
 
-    /// Fails early where only the leader can answer; that it leads is confirmed by the change itself.
+    /// Fails early where only the leader can answer; that it leads is confirmed by the change itself. A leader that removed
+    /// itself leads on until the others know, and the protocol does not survive that it changes the members then.
     fn must_lead(&self) -> Result<(), MembersError> {
-        if self.raft.is_leader() { Ok(()) } else { Err(MembersError::NotLeader { leader: self.status().leader }) }
+        if !self.raft.is_leader() {
+            return Err(MembersError::NotLeader { leader: self.status().leader });
+        }
+        match self.find(self.id()) {
+            Ok(own) if own.role == Role::Voter => Ok(()),
+            _ => Err(MembersError::NotLeader { leader: None }),
+        }
     }
 
     pub(crate) async fn add_learner(&self, member: u64, address: &str) -> Result<(), MembersError> {
