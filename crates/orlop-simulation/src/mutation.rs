@@ -11,8 +11,6 @@ pub enum Mutation {
     SkipFileSync,
     /// A vote is not written down.
     DropVote,
-    /// Entries that were given up stay in the log.
-    KeepTruncated,
     /// Some commands are applied again after the next one.
     ApplyTwice,
     /// A member reads what it has without asking how far the others are.

@@ -57,7 +57,8 @@ impl Trace {
         inner.latest.push_back(line);
     }
 
-    /// A message: it counts, but is not worth a line.
+    /// A message: it counts, but is not worth a line that is kept. It arrives at no time if it is
+    /// lost.
     pub(crate) fn message(&self, from: u64, to: u64, what: &str, content: u64, at: u64) {
         let mut inner = self.0.lock();
         let mut sum = hash(what.as_bytes(), inner.hash);
@@ -66,6 +67,9 @@ impl Trace {
         }
         inner.hash = sum;
         inner.events += 1;
+        if inner.aloud {
+            eprintln!("{:>6} {from} > {to}: {what}, arrives at {at}", inner.tick);
+        }
     }
 
     pub(crate) fn sum(&self) -> (u64, u64) {

@@ -10,6 +10,8 @@ pub enum Check {
     OneLeader,
     /// All members apply the same commands at the same indexes, in order, with the same answers.
     SameLog,
+    /// All members know the same members.
+    SameMembers,
     /// What was acknowledged is in the log, at the index that was said.
     Acknowledged,
     /// Reads and writes of each key are linearizable.

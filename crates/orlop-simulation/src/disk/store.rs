@@ -10,13 +10,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The keys of the vote, and of what was purged; see the documentation of what lies on disk.
+/// The vote's key; see the documentation of what lies on disk.
 const VOTE: &[u8] = b"mvote";
-const PURGED: &[u8] = b"mpurged";
-
-fn is_put(change: &Change, of: &[u8]) -> bool {
-    matches!(change, Change::Put(key, _) if key == of)
-}
 
 #[derive(Default)]
 pub(super) struct Table {
@@ -98,10 +93,7 @@ impl Store for View {
         let inner = &mut *self.drive.inner.lock();
         let mut changes = batch.into_changes();
         if inner.mutation == Some(Mutation::DropVote) {
-            changes.retain(|change| !is_put(change, VOTE));
-        }
-        if inner.mutation == Some(Mutation::KeepTruncated) && !changes.iter().any(|change| is_put(change, PURGED)) {
-            changes.retain(|change| matches!(change, Change::Put(..)));
+            changes.retain(|change| !matches!(change, Change::Put(key, _) if key == VOTE));
         }
         let result = match inner.fate(&self.drive.dead) {
             Fate::Done => Ok(()),

@@ -97,8 +97,8 @@ struct Direction {
 }
 
 impl Direction {
-    fn send(&self, content: u64, arrival: impl FnOnce(Option<&Running>) + Send + 'static) {
-        self.network.send(self.way, "entries", content, Some(self.stream.clone()), Box::new(arrival));
+    fn send(&self, what: &'static str, content: u64, arrival: impl FnOnce(Option<&Running>) + Send + 'static) {
+        self.network.send(self.way, what, content, Some(self.stream.clone()), Box::new(arrival));
     }
 
     fn is_broken(&self) -> bool {
@@ -110,7 +110,7 @@ impl Direction {
 async fn serve(peer: Arc<dyn Peer>, requests: Messages<pb::AppendRequest>, back: Direction, answers: Answers) {
     let send = |item: Back| {
         let (answers, content) = (answers.clone(), item.content());
-        back.send(content, move |_| drop(answers.send(item)));
+        back.send(item.what(), content, move |_| drop(answers.send(item)));
     };
     match peer.append_stream(requests).await {
         Err(error) => send(Back::Answer(Err(error))),
@@ -126,6 +126,14 @@ async fn serve(peer: Arc<dyn Peer>, requests: Messages<pb::AppendRequest>, back:
 type Answers = mpsc::UnboundedSender<Back>;
 
 impl Back {
+    fn what(&self) -> &'static str {
+        match self {
+            Back::Answer(Ok(_)) => "answer",
+            Back::Answer(Err(_)) => "error",
+            Back::End => "end of answers",
+        }
+    }
+
     fn content(&self) -> u64 {
         match self {
             Back::Answer(Ok(message)) => hash_of(&message.encode_to_vec()),
@@ -147,20 +155,22 @@ impl Peer for Remote {
     ) -> Answer<Messages<Answer<pb::AppendResponse>>> {
         let direction = |from, to| Direction { network: self.network.clone(), way: (from, to), stream: Arc::default() };
         let (forth, back) = (direction(self.from, self.to), direction(self.to, self.from));
+        let (forth_state, lost_answers) = (forth.clone(), self.lost());
         let (answers, answered) = mpsc::unbounded_channel::<Back>();
         let (arrive, arriving) = mpsc::unbounded_channel::<pb::AppendRequest>();
         let (refused, lost) = (self.refused(), self.lost());
         let opened = {
             let (back, answers, refused) = (back.clone(), answers.clone(), refused.clone());
             move |there: Option<&Running>| match there.and_then(Running::peer) {
-                None => back.clone().send(1, move |_| drop(answers.send(Back::Answer(Err(refused))))),
+                None => back.clone().send("refused", 1, move |_| drop(answers.send(Back::Answer(Err(refused))))),
                 Some((peer, runtime)) => {
                     let requests = UnboundedReceiverStream::new(arriving).boxed();
                     runtime.spawn(serve(peer, requests, back, answers));
                 }
             }
         };
-        forth.send(0, opened);
+        forth.send("open", 0, opened);
+        let resets = back.clone();
         tokio::spawn(async move {
             loop {
                 let request = tokio::select! {
@@ -174,22 +184,31 @@ impl Peer for Remote {
                     answers.closed().await;
                     return;
                 }
-                let (arrive, answers, back, lost) = (arrive.clone(), answers.clone(), back.clone(), lost.clone());
-                forth.send(hash_of(&request.encode_to_vec()), move |_| {
+                let (arrive, answers, back, lost) = (arrive.clone(), answers.clone(), resets.clone(), lost.clone());
+                forth.send("entries", hash_of(&request.encode_to_vec()), move |_| {
                     if arrive.send(request).is_err() {
                         // The member on the other side is another process by now.
-                        back.send(1, move |_| drop(answers.send(Back::Answer(Err(lost)))));
+                        back.send("reset", 1, move |_| drop(answers.send(Back::Answer(Err(lost)))));
                     }
                 });
             }
             // The end of the requests arrives after the last of them.
-            forth.send(2, move |_| drop(arrive));
+            forth.send("end", 2, move |_| drop(arrive));
             answers.closed().await;
         });
-        let answers = futures::stream::unfold(answered, |mut answered| async move {
-            match answered.recv().await {
-                Some(Back::Answer(answer)) => Some((answer, answered)),
-                Some(Back::End) | None => None,
+        let answers = futures::stream::unfold(Some(answered), move |answered| {
+            let (forth, back, lost) = (forth_state.clone(), back.clone(), lost_answers.clone());
+            async move {
+                let mut answered = answered?;
+                loop {
+                    match tokio::time::timeout(DEAD, answered.recv()).await {
+                        Ok(Some(Back::Answer(answer))) => return Some((answer, Some(answered))),
+                        Ok(Some(Back::End) | None) => return None,
+                        // Signs of life show that the connection is dead.
+                        Err(_) if forth.is_broken() || back.is_broken() => return Some((Err(lost), None)),
+                        Err(_) => {}
+                    }
+                }
             }
         });
         Ok(answers.boxed())

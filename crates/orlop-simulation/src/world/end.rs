@@ -41,6 +41,7 @@ impl World {
             }
         }
         self.compare_states()?;
+        self.compare_members()?;
         self.history.verdict()
     }
 
@@ -73,6 +74,22 @@ impl World {
         self.hosts
             .values()
             .all(|host| host.process.as_ref().is_some_and(|process| process.machine.machine.revision() >= index))
+    }
+
+    /// Members that have applied the same log know the same members, also those that know them from a snapshot.
+    fn compare_members(&self) -> Verdict {
+        let mut first = None;
+        for (id, host) in &self.hosts {
+            let Some(consensus) = host.process.as_ref().and_then(|process| process.consensus()) else { continue };
+            let members: Vec<_> =
+                consensus.members().into_iter().map(|info| (info.id, info.address, info.role)).collect();
+            let (other, known) = first.get_or_insert_with(|| (*id, members.clone()));
+            if *known != members {
+                let what = format!("member {other} knows {known:?}, and member {id} {members:?}");
+                return Err(Violation::new(Check::SameMembers, what));
+            }
+        }
+        Ok(())
     }
 
     /// Members that are as far have the same state, also those that came to it by a snapshot.

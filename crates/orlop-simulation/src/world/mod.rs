@@ -41,9 +41,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Six seconds of trouble, without bugs of ours.
+    /// Five seconds of trouble, without bugs of ours.
     pub fn new(seed: u64) -> Self {
-        Self { seed, seconds: 6, mutation: None, aloud: false }
+        Self { seed, seconds: 5, mutation: None, aloud: false }
     }
 }
 
