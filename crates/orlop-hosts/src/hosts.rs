@@ -132,12 +132,29 @@ impl Hosts {
             });
         }
         let host = Host::of(&self.config, number);
+        self.make_host(&host)?;
+        self.hosts.push(host);
+        Ok(&self.hosts[self.hosts.len() - 1])
+    }
+
+    /// Takes a host's power away and gives it back: whatever ran there, its network and its sockets are gone, and what was on
+    /// its disk is there.
+    ///
+    /// # Errors
+    /// When there is no such host, a process of it does not end, or the kernel refuses.
+    pub fn reboot(&self, number: u16) -> Result<(), HostsError> {
+        let host = self.get(number).ok_or_else(|| HostsError::Absent(self.config.host_name(number)))?;
+        removal::remove_host(host)?;
+        self.make_host(host)
+    }
+
+    fn make_host(&self, host: &Host) -> Result<(), HostsError> {
         for folder in [&host.places().data, &host.places().run] {
             let failed = |source| HostsError::Io { doing: "make", path: folder.clone(), source };
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
         ip(&["netns", "add", host.name()])?;
-        let (port, prefix) = (port(&host), self.config.network.prefix_len());
+        let (port, prefix) = (port(host), self.config.network.prefix_len());
         ip_batch(
             Some(&self.config.switch_name()),
             &format!(
@@ -152,9 +169,8 @@ impl Hosts {
                 host.address(),
                 self.config.outside()
             ),
-        )?;
-        self.hosts.push(host);
-        Ok(&self.hosts[self.hosts.len() - 1])
+        )
+        .map(drop)
     }
 
     fn make_switch(&self) -> Result<(), HostsError> {

@@ -30,7 +30,7 @@ pub fn remove(config: &Config) -> Result<(), HostsError> {
     outcome.and(remove_namespace(&config.switch_name()))
 }
 
-fn remove_host(host: &Host) -> Result<(), HostsError> {
+pub(crate) fn remove_host(host: &Host) -> Result<(), HostsError> {
     let places = host.places();
     end(host)?;
     // Containers in namespaces of their own, and what their shims left.

@@ -52,16 +52,48 @@ fn a_node_that_is_back_before_anything_took_its_place_goes_on_with_the_same_proc
     assert_eq!(world.processes_of(&id), running, "no process was touched");
 }
 
+/// Waits until the agent and the proxy of the second node have the replica on disk: they write what they know with a delay.
+fn known_on_disk(world: &World, id: &str) {
+    let data = &world.cluster.hosts().host(2).places().data;
+    for cache in ["proxy/routes.view", "agent/view"].map(|name| data.join(name)) {
+        world.wait(&format!("{id} to be in {}", cache.display()), |_| {
+            let bytes = std::fs::read(&cache).ok()?;
+            bytes.windows(id.len()).any(|part| part == id.as_bytes()).then_some(())
+        });
+    }
+}
+
+/// Waits until the second node's proxy serves, asked from there.
+fn served_at_home(world: &World) {
+    world.wait("its proxy to serve it", |world| {
+        let host = world.cluster.hosts().host(2);
+        let answer = host.within(|| get(([127, 0, 0, 1], 80).into(), "/")).expect("a host");
+        answer.ok().filter(|answer| answer.status == 200)
+    });
+}
+
+#[test]
+fn a_node_without_a_control_plane_begins_its_replicas_again_after_its_power_was_lost() {
+    let mut world = World::start(2, 600_000);
+    world.deploy(&hello(2));
+    let (_, id) = on(&world, 2).expect("a replica on each node");
+    known_on_disk(&world, &id);
+    world.cluster.hosts().cut(&[2], &[1]);
+    world.cluster.reboot(2);
+    assert!(world.processes_of(&id).is_empty());
+    world.start_node(2);
+    world.wait("a process of the replica", |world| (!world.processes_of(&id).is_empty()).then_some(()));
+    served_at_home(&world);
+    world.cluster.hosts().heal();
+    world.wait("the replica to be known as ready", |world| on(world, 2).filter(|(_, now)| *now == id));
+}
+
 #[test]
 fn a_node_without_a_control_plane_keeps_its_replicas_running_over_a_restart_of_its_agent() {
     let mut world = World::start(2, 600_000);
     world.deploy(&hello(2));
     let (_, id) = on(&world, 2).expect("a replica on each node");
-    let routes = world.cluster.hosts().host(2).places().data.join("proxy/routes.view");
-    world.wait("its proxy to have the route on disk", |_| {
-        let bytes = std::fs::read(&routes).ok()?;
-        bytes.windows(id.len()).any(|part| part == id.as_bytes()).then_some(())
-    });
+    known_on_disk(&world, &id);
     world.cluster.hosts().cut(&[2], &[1]);
     let kill = |world: &World| {
         let before = world.processes_of(&id);
@@ -79,11 +111,7 @@ fn a_node_without_a_control_plane_keeps_its_replicas_running_over_a_restart_of_i
     world.start_role(2, Role::Agent);
     world.start_role(2, Role::Proxy);
     kill(&world);
-    world.wait("its proxy to serve it", |world| {
-        let host = world.cluster.hosts().host(2);
-        let answer = host.within(|| get(([127, 0, 0, 1], 80).into(), "/")).expect("a host");
-        answer.ok().filter(|answer| answer.status == 200)
-    });
+    served_at_home(&world);
     world.cluster.hosts().heal();
     world.wait("the replica to be known as ready", |world| on(world, 2).filter(|(_, now)| *now == id));
 }

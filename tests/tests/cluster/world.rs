@@ -12,6 +12,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 pub(crate) struct World {
     pub(crate) cluster: Cluster,
+    /// Where the control plane is in the hosts' network.
+    served: SocketAddr,
 }
 
 impl World {
@@ -27,13 +29,9 @@ impl World {
         let launch = cluster.launch(1, Role::Scheduler, &address);
         cluster.start(1, Role::Scheduler, launch);
         let served = relay::serve(cluster.hosts().host(1), control);
-        let mut world = Self { cluster };
+        let mut world = Self { cluster, served };
         for number in 1..=count {
-            let host = world.cluster.hosts().host(number).clone();
-            relay::lead(host.clone(), host.places().run.join("uplink.sock"), served);
-            for role in Role::OF_A_NODE {
-                world.start_role(number, role);
-            }
+            world.start_node(number);
         }
         world.wait("all nodes to be alive", |world| {
             let nodes = world.json(&["node", "ls"])?;
@@ -45,6 +43,15 @@ impl World {
             world.ok(&["image", "import", archive.to_str().expect("a plain path")]);
         }
         world
+    }
+
+    /// Starts all programs of a node.
+    pub(crate) fn start_node(&mut self, number: u16) {
+        let host = self.cluster.hosts().host(number).clone();
+        relay::lead(host.clone(), host.places().run.join("uplink.sock"), self.served);
+        for role in Role::OF_A_NODE {
+            self.start_role(number, role);
+        }
     }
 
     /// Starts a program of a node, as [`World::start`] does.

@@ -95,6 +95,15 @@ impl Cluster {
         self.programs.retain(|(of, _), _| *of != host);
     }
 
+    /// Takes a host's power away and gives it back: nothing runs there, and what was on its disk is there.
+    ///
+    /// # Panics
+    /// When there is no such host, or it cannot be made again.
+    pub fn reboot(&mut self, host: u16) {
+        self.programs.retain(|(of, _), _| *of != host);
+        self.hosts.hosts().reboot(host).unwrap_or_else(|error| panic!("{error}"));
+    }
+
     /// Sends a role a signal.
     ///
     /// # Panics
