@@ -4,6 +4,7 @@
 //! checked apart from how commands are made.
 
 use crate::sample::*;
+use crate::trust::trusting;
 use orlop_model::plan::{Plan, Step};
 use orlop_model::*;
 use orlop_state::command::*;
@@ -24,6 +25,8 @@ enum Op {
     Endpoints { node: usize, services: Vec<usize>, reason: Reason },
     Plan { steps: Vec<PlanOp> },
     Lease { holder: u8, ttl: u64 },
+    Secret { value: u8 },
+    RemoveSecret,
     Unreadable,
 }
 
@@ -60,6 +63,8 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(node, services, reason)| Op::Endpoints { node, services, reason }),
         8 => prop::collection::vec(plan_op(), 0..8).prop_map(|steps| Op::Plan { steps }),
         1 => (0..2_u8, prop_oneof![Just(0), 1..30_u64]).prop_map(|(holder, ttl)| Op::Lease { holder, ttl }),
+        2 => any::<u8>().prop_map(|value| Op::Secret { value }),
+        1 => Just(Op::RemoveSecret),
         1 => Just(Op::Unreadable),
     ]
 }
@@ -74,6 +79,10 @@ fn plan_op() -> impl Strategy<Value = PlanOp> {
         1 => (any::<usize>(), service_status()).prop_map(|(service, status)| PlanOp::Note { service, status }),
         2 => any::<usize>().prop_map(|service| PlanOp::Remove { service }),
     ]
+}
+
+fn secret() -> orlop_model::trust::SecretName {
+    "key".parse().expect("a name")
 }
 
 const DEPLOYMENTS: [&str; 3] = ["one", "two", "three"];
@@ -124,6 +133,13 @@ fn resolve(state: &State, op: &Op, ids: &mut u128) -> Kind {
                     spec.services.insert(other.parse().expect("a name"), service("b", &path, 80, *replicas));
                 }
             }
+            // One image takes the secret, which may or may not be there.
+            if *image == 2 {
+                for service in spec.services.values_mut() {
+                    let env = &mut std::sync::Arc::make_mut(&mut service.workload).env;
+                    env.insert("KEY".into(), spec::EnvValue::Secret(secret()));
+                }
+            }
             if *replicas == 3 && services & 3 == 3 {
                 spec.services.remove("web");
             }
@@ -165,6 +181,13 @@ fn resolve(state: &State, op: &Op, ids: &mut u128) -> Kind {
         Op::Lease { holder, ttl } => {
             Kind::AcquireLease(AcquireLease { holder: format!("s{holder}"), ttl: Millis::from_secs(*ttl) })
         }
+        Op::Secret { value } => Kind::Trust(TrustCommand::SetSecret(SetSecret {
+            name: secret(),
+            version: state.next_secret_version(&secret()),
+            sealed: [*value].into(),
+            key_version: 1,
+        })),
+        Op::RemoveSecret => Kind::Trust(TrustCommand::RemoveSecret(RemoveSecret { name: secret() })),
         Op::Unreadable => Kind::Unreadable(Unreadable { problem: "kind: is not known to this version".into() }),
     }
 }
@@ -222,6 +245,11 @@ fn check(state: &State) {
     let used: BTreeSet<_> = state.services().map(|s| s.name.deployment.clone()).collect();
     assert_eq!(deployments, used, "deployments have services and services have deployments");
 
+    // What a replica names is there for its node.
+    for node in nodes.keys() {
+        assert!(state.secrets_of(*node).into_iter().all(|name| state.secret(name).is_some()), "a secret is gone");
+    }
+
     // Every replica has the workload it was placed with, and no route is there twice.
     let assigned: usize = nodes.keys().map(|node| view::snapshot(state, &View::Node(*node)).len()).sum();
     assert_eq!(assigned, state.replicas().filter(|r| nodes.contains_key(&r.node)).count());
@@ -272,7 +300,7 @@ proptest! {
 
     #[test]
     fn every_history_keeps_the_promises(ops in prop::collection::vec((op(), prop::bool::weighted(0.3)), 1..100)) {
-        let mut machine = Machine::with_cluster();
+        let mut machine = trusting();
         let mut followers: Vec<Follower> = [
             View::Scheduler,
             View::Routes,
