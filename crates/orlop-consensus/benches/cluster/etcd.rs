@@ -83,7 +83,7 @@ impl Etcd {
         let program = std::env::var("ETCD").unwrap_or_else(|_| "etcd".to_owned());
         Command::new(&program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
         let ports = || (0..3).map(|_| free_port()).collect::<Vec<u16>>();
-        let directory = tempfile::tempdir_in(std::env::current_dir().unwrap()).unwrap();
+        let directory = tempfile::tempdir_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap();
         let (clients, peers) = (ports(), ports());
         let mut etcd = Self { program, directory, children: Vec::new(), clients, peers, ids: Vec::new() };
         for member in 1..=3 {

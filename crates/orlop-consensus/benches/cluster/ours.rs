@@ -47,7 +47,7 @@ fn free_port() -> u16 {
 
 impl Ours {
     pub(crate) async fn start() -> Self {
-        let directory = tempfile::tempdir_in(std::env::current_dir().unwrap()).unwrap();
+        let directory = tempfile::tempdir_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap();
         let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
         let ours = Self { directory, ports, processes: std::sync::Mutex::default() };
         for member in 1..=3 {
