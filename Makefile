@@ -10,13 +10,18 @@ HTTP ?= 127.0.0.1:8080
 # Further flags of `orlopctl dev`, for up and down alike: `--instance two --cluster-range 10.78.0.0/16`.
 DEV ?=
 
+<<<<<<< HEAD
 .PHONY: up down build hello test test-machine lint fmt bench bench-consensus clean help
+=======
+.PHONY: up down build hello test test-machine soak lint fmt bench clean help
+>>>>>>> fa7e072 (Run simulated schedules for hours with make soak)
 
 help:
 	@echo 'make up      install what is missing, build, start a one-node cluster, deploy examples/hello'
 	@echo 'make down    stop it and leave nothing behind (DATA=$(DATA) with images and volumes stays)'
 	@echo 'make test    every test, those with real containers included'
 	@echo 'make test-machine  tests in emulated machines: cgroup v2, loss of power (minutes; Debian on x86-64)'
+	@echo 'make soak    simulated schedules of a control plane for hours (ORLOP_ROUNDS=$(ORLOP_ROUNDS), ORLOP_SEED)'
 	@echo 'make lint    formatting, clippy, dependency rules'
 	@echo 'make bench   measure, with the peers beside ours'
 	@echo 'make bench-consensus  measure three members beside three of etcd (fetched, not installed)'
@@ -45,6 +50,11 @@ test:
 test-machine:
 	@scripts/prerequisites --tests --machines
 	@scripts/test-machine
+
+# From a seed that is new each time, unless one is given; a failure names the seed that replays it.
+ORLOP_ROUNDS ?= 200000
+soak:
+	ORLOP_ROUNDS=$(ORLOP_ROUNDS) $(CARGO) test --locked -p orlop-simulation --test simulation seeds -- --nocapture
 
 fmt:
 	$(CARGO) fmt --all

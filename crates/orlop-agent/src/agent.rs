@@ -161,7 +161,7 @@ impl Agent {
             memory,
             labels: config.labels.clone(),
             address: config.address,
-            control_plane: config.control_plane.parse()?,
+            control_plane: orlop_client::resolve(&config.control_plane)?,
         };
         let attending = tokio::spawn(attend(introduction, channel.clone(), sessions));
         Ok(Agent {

@@ -100,8 +100,11 @@ pub fn identity_behind(address: &str) -> Result<Option<IdentityDirectory>, Inval
     })
 }
 
-/// What an address means on this machine.
-fn resolve(address: &str) -> Result<Address, InvalidAddress> {
+/// What an address means on this machine: [`ADDRESS_AUTO`] is the cluster that it has joined, or else the control plane on it.
+///
+/// # Errors
+/// When the address cannot be read.
+pub fn resolve(address: &str) -> Result<Address, InvalidAddress> {
     if address != ADDRESS_AUTO {
         return address.parse();
     }

@@ -28,7 +28,7 @@ pub use address::{
 };
 pub use admin::{AdminClient, ClusterMembers, Examination, Health, MemberState, Suffrage};
 pub use calls::{Bearer, Calls, calls};
-pub use channel::{channel, connect, identity_behind};
+pub use channel::{channel, connect, identity_behind, resolve};
 pub use credentials::Credentials;
 pub use error::Error;
 pub use identity::{IDENTITY_DEFAULT, Identified, IdentityDirectory, IdentityError};

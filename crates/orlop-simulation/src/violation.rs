@@ -6,7 +6,8 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Check {
-    /// A member leads in a term once.
+    /// A process of a member leads in a term once, and terms grow. (Terms may pass from a member to one with a higher
+    /// number: the protocol orders votes by both.)
     OneLeader,
     /// All members apply the same commands at the same indexes, in order, with the same answers.
     SameLog,

@@ -41,9 +41,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Five seconds of trouble, without bugs of ours.
+    /// Four seconds of trouble, without bugs of ours.
     pub fn new(seed: u64) -> Self {
-        Self { seed, seconds: 5, mutation: None, aloud: false }
+        Self { seed, seconds: 4, mutation: None, aloud: false }
     }
 }
 

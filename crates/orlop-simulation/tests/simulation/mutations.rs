@@ -33,7 +33,7 @@ fn a_vote_that_is_dropped() {
 
 #[test]
 fn a_command_that_is_applied_twice() {
-    is_caught(Mutation::ApplyTwice, 20, &[Check::Linearizable, Check::Watch]);
+    is_caught(Mutation::ApplyTwice, 20, &[Check::Linearizable, Check::SameLog, Check::Watch]);
 }
 
 #[test]
