@@ -10,11 +10,7 @@ HTTP ?= 127.0.0.1:8080
 # Further flags of `orlopctl dev`, for up and down alike: `--instance two --cluster-range 10.78.0.0/16`.
 DEV ?=
 
-<<<<<<< HEAD
-.PHONY: up down build hello test test-machine lint fmt bench bench-consensus clean help
-=======
-.PHONY: up down build hello test test-machine soak lint fmt bench clean help
->>>>>>> fa7e072 (Run simulated schedules for hours with make soak)
+.PHONY: up down build hello test test-machine soak lint fmt bench bench-node bench-consensus clean help
 
 help:
 	@echo 'make up      install what is missing, build, start a one-node cluster, deploy examples/hello'

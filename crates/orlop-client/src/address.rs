@@ -1,5 +1,6 @@
 //! Where a control plane listens.
 
+use crate::identity::IdentityDirectory;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -178,11 +179,14 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    /// The IP address that is dialled first; none for a socket of this machine, a host's name, or members that are read from
-    /// a directory.
+    /// An IP address that is dialled; none for a socket of this machine or hosts that are known by name.
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
-            Address::Unix(_) | Address::Joined(_) => None,
+            Address::Unix(_) => None,
+            Address::Joined(directory) => {
+                let members = IdentityDirectory::new(directory).members().ok()?;
+                members.iter().find_map(|member| member.host().parse().ok())
+            }
             Address::Loopback(socket) => Some(socket.ip()),
             Address::Members(members) => members.first()?.host().parse().ok(),
         }

@@ -262,7 +262,7 @@ impl Testbed {
         let launch = places.launch(role, &format!("unix:{}", places.control_socket().display()));
         let launch = match role {
             Role::Dev => return self.dev_command("127.0.0.1:0"),
-            Role::ControlPlane => launch.with(&["--cluster-range", &self.range]),
+            Role::ControlPlane => launch.with(&["--make-cluster", "--cluster-range", &self.range]),
             Role::Proxy => launch.with(&["--listen", "127.0.0.1:0"]),
             _ => launch,
         };

@@ -23,7 +23,7 @@ impl World {
         let control = cluster.hosts().host(1).places().control_socket();
         let address = format!("unix:{}", control.display());
         let lost = lost_after_ms.to_string();
-        let terms = ["--suspect-after-ms", "1000", "--lost-after-ms", &lost];
+        let terms = ["--make-cluster", "--suspect-after-ms", "1000", "--lost-after-ms", &lost];
         let launch = cluster.launch(1, Role::ControlPlane, "").with(&terms);
         cluster.start(1, Role::ControlPlane, launch);
         let launch = cluster.launch(1, Role::Scheduler, &address);

@@ -168,7 +168,7 @@ fn a_range_that_is_changed_after_the_cluster_was_made_is_warned_of() {
     let said = || std::fs::read_to_string(&log).unwrap_or_default();
     for range in ["10.78.0.0/16", "10.79.0.0/16"] {
         let mut command = Command::new(program("orlop-control-plane"));
-        command.arg("--data-dir").arg(folder.path().join("data")).args(["--cluster-range", range]);
+        command.arg("--data-dir").arg(folder.path().join("data")).args(["--make-cluster", "--cluster-range", range]);
         command.arg("--listen").arg(format!("unix:{}", socket.display()));
         let mut running = Program::start("orlop-control-plane", command, &log).expect("it starts");
         let told = || said().contains("keeps the address range");

@@ -44,6 +44,12 @@ impl pb::watch_service_server::WatchService for Service {
         }
         let seen: Option<ClusterId> = parsed_if_set("cluster", &request.cluster)?;
         let own = self.0.machine.read(|state| state.cluster());
+        if own.is_none() {
+            if let Some(leave) = &leave {
+                leave.cancel();
+            }
+            return Err(Status::unavailable("this member knows nothing of the cluster yet; another does"));
+        }
         let since = Some(Revision(request.since)).filter(|_| seen.is_some() && seen == own);
         // Who was at a member that is ahead of this one is not led back: this one catches up first. What is ahead of all of
         // them is of a history that was lost, and a snapshot follows.
