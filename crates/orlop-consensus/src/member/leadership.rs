@@ -1,14 +1,20 @@
 //! Who leads, and what follows for this member: whether its clock runs, and whom it knows as voters.
 
 use crate::peer::outgoing::Known;
-use crate::types::Raft;
+use crate::types::{Raft, Types};
 use crate::{Leadership, Options, watch};
 use openraft::async_runtime::Instant as _;
-use openraft::{ServerState, TokioInstant};
+use openraft::{RaftMetrics, ServerState, TokioInstant};
 use parking_lot::RwLock;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// Who leads, as far as a member knows. Its last vote alone does not tell: a leader that was removed, and started again, did
+/// win once, and nobody tells it of another.
+pub(super) fn leader(metrics: &RaftMetrics<Types>) -> Option<u64> {
+    metrics.current_leader.filter(|leader| *leader != metrics.id || metrics.state == ServerState::Leader)
+}
 
 /// Keeps `leadership` and `known` as they are, and lets the protocol's clock run only while there are others: there is
 /// nothing to keep time for else. Ends with the member.
@@ -34,7 +40,7 @@ pub(super) async fn follow(
             let alone = membership.voter_ids().all(|id| id == options.member);
             let confirmed = metrics.last_quorum_acked.map(|at| TokioInstant::now() - *at);
             let lost = leads && !alone && confirmed.is_none_or(|age| age > options.election_timeout * 2);
-            let leader = metrics.current_leader.filter(|_| !lost);
+            let leader = leader(&metrics).filter(|_| !lost);
             let address = leader.and_then(|id| membership.get_node(&id)).map(|node| node.addr.clone());
             let now = Leadership { leader, address, term: metrics.current_term };
             leadership.send_if_modified(|before| {

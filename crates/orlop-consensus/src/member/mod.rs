@@ -199,7 +199,7 @@ impl Member {
         let index = |log_id: &Option<LogId>| log_id.map_or(0, |log_id| log_id.index());
         Status {
             member: self.options.member,
-            leader: metrics.current_leader,
+            leader: leadership::leader(&metrics),
             term: metrics.current_term,
             applied: index(&metrics.last_applied),
             snapshot: index(&metrics.snapshot),
