@@ -75,20 +75,26 @@ impl Member {
         found.ok_or(MembersError::NoSuchMember { member })
     }
 
-    /// Fails early where only the leader can answer; that it leads is confirmed by the change itself. A leader that removed
-    /// itself leads on until the others know, and the protocol does not survive that it changes the members then.
+    /// Fails early where only the leader can answer; that it leads is confirmed by the change itself.
     fn must_lead(&self) -> Result<(), MembersError> {
-        if !self.raft.is_leader() {
-            return Err(MembersError::NotLeader { leader: self.status().leader });
-        }
-        match self.find(self.id()) {
-            Ok(own) if own.role == Role::Voter => Ok(()),
-            _ => Err(MembersError::NotLeader { leader: None }),
+        if self.raft.is_leader() { Ok(()) } else { Err(MembersError::NotLeader { leader: self.status().leader }) }
+    }
+
+    /// A leader that removes itself leads on until that is done and the others know. The protocol does not survive that it
+    /// makes another change meanwhile.
+    fn must_lead_on(&self) -> Result<(), MembersError> {
+        self.must_lead()?;
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let wanted = metrics.membership_config.membership().get_joint_config().last();
+        match wanted.is_some_and(|voters| voters.contains(&self.id())) {
+            true => Ok(()),
+            false => Err(MembersError::NotLeader { leader: None }),
         }
     }
 
     pub(crate) async fn add_learner(&self, member: u64, address: &str) -> Result<(), MembersError> {
-        self.must_lead()?;
+        self.must_lead_on()?;
         if let Ok(MemberInfo { address, .. }) = self.find(member) {
             return Err(MembersError::Exists { member, address });
         }
@@ -97,7 +103,7 @@ impl Member {
     }
 
     pub(crate) async fn promote(&self, member: u64) -> Result<(), MembersError> {
-        self.must_lead()?;
+        self.must_lead_on()?;
         if self.find(member)?.role == Role::Voter {
             return Ok(());
         }
@@ -109,7 +115,7 @@ impl Member {
         let mut metrics = self.raft.metrics();
         let caught_up = async {
             loop {
-                self.must_lead()?;
+                self.must_lead_on()?;
                 let matched = self.find(member)?.matched.unwrap_or(0);
                 let last = metrics.borrow_and_update().last_log_index.unwrap_or(0);
                 if matched > 0 && matched + CAUGHT_UP >= last {
@@ -129,7 +135,7 @@ impl Member {
     }
 
     pub(crate) async fn remove(&self, member: u64) -> Result<(), MembersError> {
-        self.must_lead()?;
+        if member == self.id() { self.must_lead() } else { self.must_lead_on() }?;
         let only = BTreeSet::from([member]);
         if self.find(member)?.role == Role::Learner {
             return self.change(ChangeMembers::RemoveNodes(only)).await;
@@ -145,7 +151,7 @@ impl Member {
     }
 
     pub(crate) async fn change_address(&self, member: u64, address: &str) -> Result<(), MembersError> {
-        self.must_lead()?;
+        self.must_lead_on()?;
         self.find(member)?;
         let node = BasicNode { addr: address.to_owned() };
         self.change(ChangeMembers::SetNodes(BTreeMap::from([(member, node)]))).await
