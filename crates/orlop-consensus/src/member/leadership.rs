@@ -31,7 +31,9 @@ pub(super) async fn follow(
             let metrics = metrics.borrow_and_update();
             let membership = metrics.membership_config.membership();
             let others = membership.nodes().any(|(id, _)| *id != options.member);
-            raft.runtime_config().tick(others);
+            // The last voter may be left behind by a leader that removed itself: it must stand for election then.
+            let left = membership.voter_ids().any(|id| id == options.member) && metrics.state != ServerState::Leader;
+            raft.runtime_config().tick(others || left);
             *known.write() = Known {
                 voters: membership.voter_ids().collect(),
                 addresses: membership.nodes().map(|(id, node)| (*id, node.addr.clone())).collect(),
