@@ -2,14 +2,16 @@
 
 use crate::host::Running;
 use crate::network::Network;
-use orlop_consensus::SubmitError;
 use orlop_state::{Answer, Command, Kind, stored};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
+/// The index of a command, and the answer; none when it failed.
+type Result = Option<(u64, Answer)>;
+
 /// A command that is under way.
 pub(crate) struct Call {
-    answer: Arc<Mutex<Option<Option<(u64, Answer)>>>>,
+    answer: Arc<Mutex<Option<Result>>>,
     deadline: u64,
 }
 
@@ -27,7 +29,7 @@ impl Call {
     pub(crate) fn send(network: &Network, (from, to): (u64, u64), kind: Kind, deadline: u64) -> Self {
         let answer = Arc::new(Mutex::new(None));
         let (slot, back) = (answer.clone(), network.clone());
-        let answered = move |result: Option<(u64, Answer)>| {
+        let answered = move |result: Result| {
             let deposit = move |_: Option<&Running>| *slot.lock() = Some(result);
             back.send((to, from), "answer", 0, None, Box::new(deposit));
         };
@@ -38,8 +40,7 @@ impl Call {
             };
             let command = stored::encode_command(&Command::new(process.now(), kind));
             process.runtime().spawn(async move {
-                let submitted: Result<_, SubmitError> = consensus.submit(command).await;
-                let applied = submitted.ok();
+                let applied = consensus.submit(command).await.ok();
                 answered(applied.and_then(|a| Some((a.index, stored::decode_answer(&a.answer).ok()?))));
             });
         };

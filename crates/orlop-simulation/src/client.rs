@@ -151,8 +151,8 @@ fn written(result: Result<Applied, SubmitError>, hash: u64) -> Outcome {
     match result {
         Ok(Applied { index, answer }) => match stored::decode_answer(&answer) {
             Ok(Answer::Done) => Outcome::Written(index, hash),
-            // It was applied, and the answer is not the one that there is: told as a read of what nobody wrote.
-            _ => Outcome::Not,
+            // Nothing refuses it; what an answer that is none means for the value, the reads tell.
+            _ => Outcome::Unknown,
         },
         Err(error) if error.is_unsure() => Outcome::Unknown,
         Err(_) => Outcome::Not,

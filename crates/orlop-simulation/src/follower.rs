@@ -100,7 +100,8 @@ impl Follower {
             .read(|state| view::snapshot(state, &self.view).into_iter().map(|object| (object.key(), object)).collect());
         // An event that is not kept any more is not taken back from those who were told of it.
         let events = matches!(self.view, View::Events(_));
-        let differs = |key: &&String| there.get(*key) != self.known.get(*key) && !(events && !there.contains_key(*key));
+        let counts = |key: &str| !events || there.contains_key(key);
+        let differs = |key: &&String| counts(key) && there.get(*key) != self.known.get(*key);
         if let Some(key) = there.keys().chain(self.known.keys()).find(differs) {
             return wrong(format!("at revision {revision} it believes something else of {key} than is so"));
         }

@@ -185,7 +185,8 @@ mod tests {
 
     #[test]
     fn histories_are_judged_as_the_definition_says() {
-        let cases: [(&str, bool, &[(Operation, u64, Option<u64>)]); 9] = [
+        type Case = (&'static str, bool, &'static [(Operation, u64, Option<u64>)]);
+        let cases: [Case; 9] = [
             ("nothing", true, &[]),
             ("the beginning", true, &[(Read(0), 0, Some(1))]),
             ("a write is seen", true, &[(Write(5), 0, Some(1)), (Read(5), 2, Some(3))]),

@@ -17,7 +17,7 @@ const NODES: u64 = 3;
 fn deploy(version: u64) -> Option<Kind> {
     let update = Update { max_surge: 0, max_unavailable: 1, min_healthy: Millis(100) };
     let service =
-        |version: u64| Service { update, ..Service::of(Workload::of(&format!("registry.test/app:{version}"))) };
+        |version: u64| Service { update, ..Service::of(Workload::of(format!("registry.test/app:{version}"))) };
     let services = BTreeMap::from([("single".parse().ok()?, service(version)), ("many".parse().ok()?, service(1))]);
     let deployment = Deployment { name: "shop".parse().ok()?, services };
     Some(Kind::Deploy(Deploy { deployment, expected_generation: None, retry: false }))
