@@ -137,6 +137,10 @@ async fn commands_under_way_when_the_disk_fills_up_are_whole_or_absent_and_the_l
             };
             fate.insert(number, expected);
         }
+        // Whoever comes while others wait is refused, however fast the others were.
+        let late = member.submit(command(60)).await;
+        assert!(matches!(late, Err(SubmitError::Full { unsure: false, .. })), "{late:?}");
+        fate.insert(60, Some(false));
         waited += fate.values().filter(|fate| fate.is_none()).count();
         refused += fate.values().filter(|fate| **fate == Some(false)).count();
         let (member, list) = match round % 2 {
