@@ -29,7 +29,9 @@ fn sections() -> BTreeMap<String, String> {
         let (heading, body) = section.split_once('\n').unwrap_or((section, ""));
         let prose: String = format!("{heading}\n{body}").split("```").step_by(2).collect();
         for command in heading.split(", ") {
-            let words = command.split(' ').take_while(|word| word.chars().all(|c| c.is_ascii_lowercase()));
+            let is_command =
+                |word: &&str| !word.starts_with('-') && word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+            let words = command.split(' ').take_while(is_command);
             found.insert(words.collect::<Vec<_>>().join(" "), prose.clone());
         }
     }
