@@ -46,9 +46,9 @@ fn documented(role: &str) -> BTreeMap<String, Row> {
         rows.insert(key, Row { default, has_flag: !cells[1].contains("*file*") });
     }
     if role != "orlop-control-plane" {
-        let default = Some("unix:/run/orlop/control.sock".to_owned());
+        let default = if role == "orlop-scheduler" { "unix:/run/orlop/control.sock" } else { "auto" };
         assert!(manual.contains("All but the control plane have `control_plane`"), "the manual says it once for all");
-        rows.insert("control_plane".into(), Row { default, has_flag: true });
+        rows.insert("control_plane".into(), Row { default: Some(default.to_owned()), has_flag: true });
     }
     if role == "orlop-proxy" {
         for line in document("networking.md").lines().filter(|line| line.starts_with("| ")) {
