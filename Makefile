@@ -9,12 +9,16 @@ RUN ?= /run/orlop
 HTTP ?= 127.0.0.1:8080
 # Further flags of `orlopctl dev`, for up and down alike: `--instance two --cluster-range 10.78.0.0/16`.
 DEV ?=
+# Flags of both `orlopctl cluster up` and `down`: `--instance two --network 10.98.0.0/24 --data /srv/two --run /run/two`.
+CLUSTER ?=
 
 .PHONY: up down build hello test test-machine soak lint fmt bench bench-node bench-consensus clean help
 
 help:
 	@echo 'make up      install what is missing, build, start a one-node cluster, deploy examples/hello'
 	@echo 'make down    stop it and leave nothing behind (DATA=$(DATA) with images and volumes stays)'
+	@echo 'make cluster   the same on three hosts of this machine, each a member and a node, in network namespaces'
+	@echo 'make cluster-down  take the hosts away, with their data'
 	@echo 'make test    every test, those with real containers included'
 	@echo 'make test-machine  tests in emulated machines: cgroup v2, loss of power (minutes; Debian on x86-64)'
 	@echo 'make soak    simulated schedules of a control plane for hours (ORLOP_ROUNDS=$(ORLOP_ROUNDS), ORLOP_SEED)'
@@ -38,6 +42,12 @@ up: hello
 
 down:
 	@scripts/down $(BIN)/orlopctl $(DATA) $(RUN) $(DEV)
+
+cluster: hello
+	@scripts/cluster $(BIN)/orlopctl $(HELLO_IMAGE) $(CLUSTER)
+
+cluster-down:
+	$(if $(filter 0,$(shell id -u)),,sudo )$(BIN)/orlopctl cluster down $(CLUSTER)
 
 test:
 	@scripts/prerequisites --tests
