@@ -1,7 +1,9 @@
 //! Joining a cluster, and keeping the certificate that came of it good.
 
 use crate::address::{Address, HostPort};
+use crate::admin::AdminClient;
 use crate::channel::joining_channel;
+use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::identity::{IdentityDirectory, IdentityError};
 use orlop_identity::authority::PrivateKey;
@@ -147,14 +149,20 @@ fn addresses(texts: &[String]) -> Result<Vec<HostPort>, JoinError> {
 
 /// How often a renewal that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(30);
-/// At least so often it is looked whether there is anything to renew: clocks jump, and machines sleep.
-const LOOK: Duration = Duration::from_secs(600);
+/// So often it is looked whether there is anything to renew, since clocks jump and machines sleep, and where the members are.
+const LOOK: Duration = Duration::from_secs(30);
 
 /// Renews the certificate in a directory when two thirds of its life have passed, and learns where the members are,
 /// until `stop` is cancelled. One that has ended can still be renewed for 30 days.
 pub async fn keep_renewed(directory: IdentityDirectory, stop: CancellationToken) {
     let mut told = false;
+    let admin = AdminClient::new(Address::Joined(directory.path().to_owned()), &Credentials::None);
     loop {
+        if let Ok(admin) = &admin
+            && let Err(error) = learn_members(&directory, admin).await
+        {
+            tracing::debug!(%error, "where the members are could not be asked");
+        }
         let wait = match renew_if_due(&directory).await {
             Ok(renewed) => {
                 if renewed {
@@ -176,6 +184,17 @@ pub async fn keep_renewed(directory: IdentityDirectory, stop: CancellationToken)
             () = stop.cancelled() => return,
         }
     }
+}
+
+/// Learns where the members are, so that those which came later are found when the earlier ones are gone.
+async fn learn_members(directory: &IdentityDirectory, admin: &AdminClient) -> Result<(), JoinError> {
+    let found = admin.members().await?;
+    let addresses = found.members.iter().filter_map(|known| known.member.address.parse().ok());
+    let members: Vec<HostPort> = addresses.collect();
+    if !members.is_empty() && members != directory.members()? {
+        directory.write_members(&members)?;
+    }
+    Ok(())
 }
 
 async fn renew_if_due(directory: &IdentityDirectory) -> Result<bool, JoinError> {

@@ -34,7 +34,7 @@ impl Control {
             certificate_not_after_ms: certificate.map_or(0, |at| at.0),
             authority_not_after_ms: authority.map_or(0, |at| at.0),
             revision: stand.applied,
-            leader: stand.leader.unwrap_or(0),
+            leader: self.consensus.leadership().borrow().leader.unwrap_or(0),
             term: stand.term,
             writes_refused: self.writes_refused().unwrap_or_default(),
             resident_bytes: resident_bytes().unwrap_or(0),

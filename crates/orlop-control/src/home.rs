@@ -235,7 +235,7 @@ mod tests {
             assert!(home.key().expect("a key") == made.key);
             let kept = home.identity().read().expect("an identity");
             assert_eq!(kept.authority.cluster(), ClusterId::from_u128(cluster));
-            assert_eq!(kept.members, [advertise.clone()]);
+            assert_eq!(kept.members, std::slice::from_ref(&advertise));
         }
     }
 }

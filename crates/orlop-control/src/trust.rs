@@ -102,7 +102,12 @@ impl Trust {
         let authority = seal::open_authority(&self.home.key()?, &self.machine);
         let authority = authority.map_err(|status| TrustError::Sealed(status.message().to_owned()))?;
         let identity = Identity::Member { cluster: authority.certificate().cluster(), member };
-        Ok(self.home.certify(&authority, identity, advertise)?)
+        self.home.certify(&authority, identity, advertise)?;
+        // A member that was restored has no list of the members yet.
+        let members = self
+            .machine
+            .read(|state| state.members().filter_map(|known| known.address.parse().ok()).collect::<Vec<HostPort>>());
+        Ok(self.home.identity().write_members(&members)?)
     }
 
     /// Renews this member's certificate, if it is time.

@@ -26,6 +26,8 @@ impl pb::admin_service_server::AdminService for Service {
     ) -> Result<Response<pb::GetClusterResponse>, Status> {
         self.0.catch_up(&request).await?;
         let stand = self.0.consensus.status();
+        // A leader that lost sight of its majority leads nobody.
+        let leader = self.0.consensus.leadership().borrow().leader;
         let (cluster, named) = self.0.machine.read(|state| {
             let members: Vec<Member> = state.members().cloned().collect();
             (state.cluster(), members)
@@ -40,7 +42,7 @@ impl pb::admin_service_server::AdminService for Service {
             cluster: cluster.map(|id| id.to_string()).unwrap_or_default(),
             members,
             answering: stand.member,
-            leader: stand.leader.unwrap_or(0),
+            leader: leader.unwrap_or(0),
             term: stand.term,
             revision: stand.applied,
         }))
@@ -87,6 +89,11 @@ impl pb::admin_service_server::AdminService for Service {
         if self.0.machine.read(|state| state.member(id).is_none()) && known.iter().all(|m| m.id != member) {
             return Err(Status::not_found(format!(
                 "there is no member {member}; `orlopctl cluster members` lists them"
+            )));
+        }
+        if self.0.machine.read(|state| state.members().all(|known| known.id == id)) {
+            return Err(Status::failed_precondition(format!(
+                "member {member} is the last one; a cluster without members is none"
             )));
         }
         if known.iter().any(|m| m.id == member) {

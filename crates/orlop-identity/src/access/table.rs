@@ -34,12 +34,19 @@ pub const TABLE: &[Rule] = &[
     admin("orlop.identity.v1.IdentityService/RotateSecrets"),
     admin("orlop.identity.v1.IdentityService/ListAudit"),
     // The cluster itself.
-    Rule { member: true, ..people("orlop.admin.v1.AdminService/GetCluster", Leader, Viewer, Own) },
+    // Nodes learn from it where the members are.
+    Rule {
+        member: true,
+        node: true,
+        program: true,
+        ..people("orlop.admin.v1.AdminService/GetCluster", Leader, Viewer, Own)
+    },
     members("orlop.admin.v1.AdminService/EnrollMember"),
     admin("orlop.admin.v1.AdminService/RemoveMember"),
     admin("orlop.admin.v1.AdminService/TransferLeader"),
     admin("orlop.admin.v1.AdminService/SaveSnapshot"),
-    people("orlop.admin.v1.AdminService/ExamineCluster", Leader, Viewer, Cluster),
+    // Wanted most when there is no leader.
+    people("orlop.admin.v1.AdminService/ExamineCluster", Any, Viewer, Cluster),
     Rule { member: true, ..people("orlop.admin.v1.AdminService/Examine", Any, Viewer, Cluster) },
     // Members among themselves.
     peers("orlop.peer.v1.PeerService/Append"),

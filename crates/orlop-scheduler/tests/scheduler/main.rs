@@ -234,7 +234,7 @@ async fn a_control_plane_that_comes_back_is_found_again() {
 async fn what_cannot_be_served_is_refused_at_once() {
     let stop = CancellationToken::new();
     for (config, words) in [
-        (Config::new("http://192.0.2.1:7700"), "no identity"),
+        (Config::new("http://192.0.2.1:7700"), "over TLS only"),
         (Config { lease_ttl: Duration::from_millis(10), ..Config::new("unix:/run/a.sock") }, "1s to 60s"),
     ] {
         let error = serve(config, stop.clone()).await.expect_err("refused");
