@@ -141,7 +141,7 @@ fn a_cluster_is_made_by_one_command_spreads_the_example_and_loses_a_host_without
     let now = made.wait("another leader", || made.leader(other).filter(|now| *now != leader));
     let status = made.json(now, &["status"]).expect("a status");
     let web = status["services"].as_array().expect("services").iter().find(|service| service["name"] == "app/web");
-    assert_eq!(web.expect("the service")["replicas"], 4, "{status}");
+    assert_eq!(web.expect("the service")["replicas_wanted"], 4, "{status}");
     assert!(made.at(now, &["cluster", "doctor"]).code != 0, "a member is missing, and the doctor says so");
 
     // Leadership is handed over on request, and a backup says what it is of.

@@ -195,6 +195,27 @@ impl Shared {
         Ok(entries)
     }
 
+    /// Entries from `first` on that were given up, as far as they are still on disk without a gap.
+    fn read_given_up(&self, first: u64, end: u64, bytes: usize) -> Vec<Entry> {
+        let (mut entries, mut size, mut index) = (Vec::new(), 0, first);
+        let end = end.min(self.memory.lock().purged.next_index());
+        while index < end && size < bytes {
+            let Ok(record) = self.read_record(index) else { break };
+            let before = index;
+            for entry in record.entries {
+                if entry.index() == index && index < end && size < bytes {
+                    size += weight(&entry);
+                    index += 1;
+                    entries.push(entry);
+                }
+            }
+            if index == before {
+                break;
+            }
+        }
+        entries
+    }
+
     /// The stored record that an entry is in.
     fn read_record(&self, index: u64) -> io::Result<Stored> {
         let invalid = |problem: String| io::Error::new(io::ErrorKind::InvalidData, problem);
@@ -245,6 +266,11 @@ impl RaftLogReader<Types> for LogReader {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
+        // The protocol may go on to send what it gave up meanwhile. Entries from a later one on would be taken for those that
+        // follow the one before `start`: what is still on disk is sent, and else none.
+        if start < self.shared.memory.lock().purged.next_index() {
+            return Ok(self.shared.read_given_up(start, end, READ_BYTES));
+        }
         self.shared.read(start, end, READ_BYTES)
     }
 
