@@ -59,6 +59,11 @@ impl Failure {
         Self::new(USAGE, message)
     }
 
+    /// What failed on this machine, with its causes.
+    pub(crate) fn of(error: impl std::error::Error) -> Self {
+        Self::new(FAILED, orlop_client::chain(&error))
+    }
+
     /// The same with [`INVALID_SPEC`] where the control plane found the request invalid: it was made from a spec.
     pub(crate) fn of_spec(error: Error) -> Self {
         let code = if matches!(error, Error::Invalid(_)) { INVALID_SPEC } else { code_of(&error) };

@@ -101,6 +101,12 @@ impl Error {
     }
 }
 
+/// An error with its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 /// The reason a connection could not be made, if that is what the status is about.
 fn dial_error(status: &Status) -> Option<String> {
     let mut cause = status.source();

@@ -14,9 +14,25 @@ use orlop_proto::InvalidWire;
 use orlop_proto::identity::v1 as pb;
 use pb::identity_service_client::IdentityServiceClient;
 use rustls::pki_types::CertificateDer;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
+use std::{fs, io};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
+
+/// The id of the agent whose data directory this is, or else one for it to begin with.
+///
+/// # Errors
+/// The file with the id cannot be read, or holds something else.
+pub fn node_id(agent_data_dir: &Path) -> Result<NodeId, IdentityError> {
+    let path = agent_data_dir.join("node-id");
+    let read = fs::read_to_string(&path)
+        .and_then(|text| text.trim().parse().map_err(|invalid| io::Error::new(io::ErrorKind::InvalidData, invalid)));
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(NodeId::from_u128(uuid::Uuid::now_v7().as_u128())),
+        read => read.map_err(|source| IdentityError::Io { path, source }),
+    }
+}
 
 /// Who joins.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -30,9 +30,9 @@ pub use admin::{AdminClient, ClusterMembers, Examination, Health, MemberState, S
 pub use calls::{Bearer, Calls, calls};
 pub use channel::{channel, connect, identity_behind, resolve};
 pub use credentials::Credentials;
-pub use error::Error;
+pub use error::{Error, chain};
 pub use identity::{IDENTITY_DEFAULT, Identified, IdentityDirectory, IdentityError};
-pub use join::{JoinError, Joined, Joining, join, join_over, keep_renewed, renew};
+pub use join::{JoinError, Joined, Joining, join, join_over, keep_renewed, node_id, renew};
 pub use operator::{Deployed, Image, OperatorClient, Planned, Scaled};
 pub use session::{ExecEvent, ExecInput, ExecOutput, LogLine, LogQuery, Logs, Source};
 pub use state::ClusterState;

@@ -97,7 +97,8 @@ pub struct Leadership {
     pub leader: Option<u64>,
     /// Where it is reached, if it is a member that this one knows.
     pub address: Option<String>,
-    /// The term: grows with every election.
+    /// The term: never falls. Two leaders may share one (openraft orders them by term and member), so it names no leader by
+    /// itself.
     pub term: u64,
 }
 

@@ -24,11 +24,7 @@ impl Control {
         self.tasks.spawn(async move {
             let writer = Pieces { pieces: pieces.clone(), pending: Vec::new() };
             if let Err(error) = consensus.save(writer).await {
-                let mut message = error.to_string();
-                if let Some(cause) = std::error::Error::source(&error) {
-                    message = format!("{message}: {cause}");
-                }
-                pieces.send(Err(Status::internal(message))).await.ok();
+                pieces.send(Err(Status::internal(orlop_client::chain(&error)))).await.ok();
             }
         });
         Box::pin(ReceiverStream::new(stream))

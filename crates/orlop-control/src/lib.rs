@@ -20,11 +20,11 @@ mod disaster;
 mod enroll;
 mod examine;
 mod exec;
-mod found;
 mod front;
 mod home;
 mod hub;
 mod images;
+mod init;
 mod leading;
 mod lease;
 mod leases;
@@ -41,8 +41,8 @@ mod trust;
 
 pub use config::{Config, InvalidListen, Listen};
 pub use disaster::{DisasterError, inspect, recover, restore};
-pub use found::{FoundError, Founded, Founding, found};
 pub use home::{Home, HomeError};
+pub use init::{Init, InitError, Initialized, init};
 pub use orlop_consensus::{Backup, Recovery};
 pub use trust::TrustError;
 

@@ -4,6 +4,7 @@
 use crate::mesh::Mesh;
 use crate::network::{Network, NetworkError};
 use ipnet::Ipv4Net;
+use orlop_client::chain;
 use orlop_model::{ReplicaId, Timestamp};
 use orlop_overlay_core::{
     Addresses, Desired, Instance, InvalidSubnet, NoFreeAddress, Observed, Remains, Step, Subnet, plan_node,
@@ -361,10 +362,4 @@ impl Daemon {
             tracing::error!(error = %chain(&error), "could not set up the node's network");
         }
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -182,7 +182,7 @@ impl Service {
 }
 
 fn status(error: &AttachError) -> Status {
-    let message = daemon::chain(error);
+    let message = orlop_client::chain(error);
     match error {
         AttachError::NoSubnet { .. } | AttachError::Unread(_) | AttachError::Stopping => Status::unavailable(message),
         AttachError::InvalidSubnet(_) | AttachError::SubnetChanged { .. } => Status::failed_precondition(message),

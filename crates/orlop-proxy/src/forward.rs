@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper::upgrade::OnUpgrade;
+use orlop_client::chain;
 use orlop_proxy_core::retry::{self, Budget, Progress};
 use parking_lot::Mutex;
 use std::net::IpAddr;
@@ -354,10 +355,4 @@ fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
     *again.uri_mut() = request.uri().clone();
     *again.headers_mut() = request.headers().clone();
     again
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

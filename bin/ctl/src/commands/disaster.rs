@@ -4,7 +4,7 @@
 use crate::args::LocalMember;
 use crate::context::Context;
 use crate::failure::{FAILED, Failure};
-use orlop_control::{Backup, Config, DisasterError};
+use orlop_control::{Backup, Config};
 use orlop_identity::ClusterKey;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ impl BackupOut {
 }
 
 pub(crate) fn inspect(context: &Context, file: &Path) -> Result<(), Failure> {
-    let backup = orlop_control::inspect(file).map_err(failure)?;
+    let backup = orlop_control::inspect(file).map_err(Failure::of)?;
     let members: Vec<String> = backup.members.iter().map(|(id, address)| format!("{id} ({address})")).collect();
     let text = format!(
         "{} is whole: the state at revision {}, {} bytes, of a cluster with the members {}.\n",
@@ -46,7 +46,7 @@ pub(crate) fn inspect(context: &Context, file: &Path) -> Result<(), Failure> {
 
 pub(crate) fn restore(context: &Context, file: &Path, key: &Path, member: &LocalMember) -> Result<(), Failure> {
     let key = ClusterKey::read_file(key).map_err(|e| Failure::new(FAILED, e.to_string()))?;
-    let backup = orlop_control::restore(&config(member), file, &key).map_err(failure)?;
+    let backup = orlop_control::restore(&config(member), file, &key).map_err(Failure::of)?;
     let text = format!(
         "A new cluster lies in {}, with the state at revision {}. Start orlop-control-plane here, then let others join.\n",
         member.data_dir.display(),
@@ -66,7 +66,7 @@ struct RecoveryOut {
 }
 
 pub(crate) async fn recover(context: &Context, member: &LocalMember, yes: bool) -> Result<(), Failure> {
-    let recovery = orlop_control::recover(&config(member), !yes).await.map_err(failure)?;
+    let recovery = orlop_control::recover(&config(member), !yes).await.map_err(Failure::of)?;
     let next = match yes {
         true => "Start orlop-control-plane here, then let others join.",
         false => "Nothing was changed. Say the same with --yes to do it.",
@@ -84,14 +84,4 @@ pub(crate) async fn recover(context: &Context, member: &LocalMember, yes: bool) 
 
 fn config(member: &LocalMember) -> Config {
     Config { advertise: member.advertise.clone(), ..Config::new(&member.data_dir, Vec::new()) }
-}
-
-fn failure(error: DisasterError) -> Failure {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    Failure::new(FAILED, text)
 }

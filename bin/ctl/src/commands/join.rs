@@ -7,11 +7,10 @@ use orlop_client::{Address, HostPort, IdentityDirectory, Joining, PORT_DEFAULT};
 use orlop_control::Home;
 use orlop_identity::ClusterKey;
 use orlop_identity::token::JoinToken;
+use orlop_model::NodeName;
 use orlop_model::trust::JoinKind;
-use orlop_model::{NodeId, NodeName};
 use serde::Serialize;
 use std::net::{ToSocketAddrs, UdpSocket};
-use std::path::Path;
 
 /// What became of this machine.
 #[derive(Debug, Serialize)]
@@ -37,8 +36,8 @@ pub(crate) async fn join(context: &Context, args: JoinArgs) -> Result<(), Failur
             JoinKind::Member => join_member(&args, members, token).await?,
             JoinKind::Node => {
                 let directory = IdentityDirectory::new(&args.identity);
-                let joining = Joining::Node(node_id(&args.agent_data_dir)?);
-                orlop_client::join(members, token, &joining, &directory).await.map_err(failure)?
+                let joining = Joining::Node(orlop_client::node_id(&args.agent_data_dir).map_err(Failure::of)?);
+                orlop_client::join(members, token, &joining, &directory).await.map_err(Failure::of)?
             }
         };
         text.push_str(&match token.kind {
@@ -59,7 +58,7 @@ async fn join_member(
     token: &JoinToken,
 ) -> Result<orlop_client::Joined, Failure> {
     let home = Home::new(&args.control_plane_data_dir);
-    if let Some(member) = home.member().map_err(failure)? {
+    if let Some(member) = home.member().map_err(Failure::of)? {
         let directory = args.control_plane_data_dir.display();
         let message = format!("{directory} is that of member {member} already; give another --control-plane-data-dir");
         return Err(Failure::new(FAILED, message));
@@ -73,12 +72,12 @@ async fn join_member(
         None => own_name()?,
     };
     let joining = Joining::Member { name, address: address.clone() };
-    let joined = orlop_client::join(members, token, &joining, home.identity()).await.map_err(failure)?;
+    let joined = orlop_client::join(members, token, &joining, home.identity()).await.map_err(Failure::of)?;
     let invalid = || Failure::new(FAILED, "the control plane sent no key of the cluster; are the versions the same?");
     let key: [u8; 32] = joined.cluster_key.as_slice().try_into().map_err(|_| invalid())?;
-    let key = ClusterKey::from_bytes(key).map_err(failure)?;
-    home.keep_key(&key).map_err(failure)?;
-    home.keep_advertise(&address).map_err(failure)?;
+    let key = ClusterKey::from_bytes(key).map_err(Failure::of)?;
+    home.keep_key(&key).map_err(Failure::of)?;
+    home.keep_advertise(&address).map_err(Failure::of)?;
     Ok(joined)
 }
 
@@ -103,28 +102,6 @@ fn own_name() -> Result<NodeName, Failure> {
     })
 }
 
-/// The id that the agent on this machine has, or else one for it to begin with.
-fn node_id(agent_data_dir: &Path) -> Result<NodeId, Failure> {
-    let path = agent_data_dir.join("node-id");
-    match std::fs::read_to_string(&path) {
-        Ok(text) => text.trim().parse().map_err(|e| Failure::new(FAILED, format!("{}: {e}", path.display()))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Ok(NodeId::from_u128(uuid::Uuid::now_v7().as_u128()))
-        }
-        Err(error) => Err(Failure::new(FAILED, format!("{}: {error}", path.display()))),
-    }
-}
-
 fn failure_of_token(invalid: orlop_identity::token::InvalidToken) -> Failure {
     Failure::usage(invalid.to_string())
-}
-
-fn failure(error: impl std::error::Error) -> Failure {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    Failure::new(FAILED, text)
 }

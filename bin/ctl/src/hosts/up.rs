@@ -5,7 +5,7 @@ use super::UpArgs;
 use super::settle::settle;
 use anyhow::{Context, ensure};
 use orlop_client::{Address, HostPort, IdentityDirectory, PORT_DEFAULT};
-use orlop_control::{Config, Founded, Founding};
+use orlop_control::{Config, Init, Initialized};
 use orlop_hosts::{Host, Hosts, Role};
 use orlop_model::{Millis, NodeId};
 use std::fs::File;
@@ -76,7 +76,7 @@ fn programs() -> anyhow::Result<PathBuf> {
 fn make(hosts: &Hosts, members: u16, programs: &Path) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let (first, others) = hosts.all().split_first().context("there are no hosts")?;
-    let founded = runtime.block_on(found(first, others.len()))?;
+    let made = runtime.block_on(init(first, others.len()))?;
     start_member(first, programs)?;
     start_node(first, programs)?;
     let socket = first.places().control_socket();
@@ -84,7 +84,7 @@ fn make(hosts: &Hosts, members: u16, programs: &Path) -> anyhow::Result<()> {
     // One after the other: each is a member before the next one comes, as the log wants it.
     for host in others {
         let is_member = host.number() <= members;
-        join(host, &founded, is_member, programs)?;
+        join(host, &made, is_member, programs)?;
         if is_member {
             start_member(host, programs)?;
         }
@@ -101,7 +101,7 @@ fn data(host: &Host, role: Role) -> PathBuf {
     host.places().data.join(role.name())
 }
 
-async fn found(first: &Host, others: usize) -> anyhow::Result<Founded> {
+async fn init(first: &Host, others: usize) -> anyhow::Result<Initialized> {
     let advertise = HostPort::from(SocketAddr::from((first.address(), PORT_DEFAULT)));
     let config = Config {
         advertise: Some(advertise),
@@ -109,23 +109,23 @@ async fn found(first: &Host, others: usize) -> anyhow::Result<Founded> {
         ..Config::new(data(first, Role::ControlPlane), Vec::new())
     };
     let node = NodeId::from_u128(uuid::Uuid::now_v7().as_u128());
-    let founding = Founding {
+    let init = Init {
         config,
         node: Some((node, IdentityDirectory::new(identity(first)))),
         joins: u32::try_from(others.max(1))?,
         tokens_for: Millis::from_secs(3600),
     };
-    Ok(orlop_control::found(founding).await?)
+    Ok(orlop_control::init(init).await?)
 }
 
 /// Joins as a stranger would: with the one command, on the host.
-fn join(host: &Host, founded: &Founded, member: bool, programs: &Path) -> anyhow::Result<()> {
+fn join(host: &Host, made: &Initialized, member: bool, programs: &Path) -> anyhow::Result<()> {
     let mut command = host.command(programs.join("orlopctl"))?;
-    command.args(["join", &format!("https://{}", founded.address)]);
+    command.args(["join", &format!("https://{}", made.address)]);
     if member {
-        command.args(["--token", &founded.member_token.to_string(), "--name", host.name()]);
+        command.args(["--token", &made.member_token.to_string(), "--name", host.name()]);
     }
-    command.args(["--token", &founded.node_token.to_string()]);
+    command.args(["--token", &made.node_token.to_string()]);
     command.arg("--identity").arg(identity(host));
     command.arg("--control-plane-data-dir").arg(data(host, Role::ControlPlane));
     command.arg("--agent-data-dir").arg(data(host, Role::Agent));

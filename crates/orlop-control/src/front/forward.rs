@@ -6,6 +6,7 @@
 use super::answer::{Body, refusal};
 use super::guard::Guarded;
 use http::{HeaderName, HeaderValue, Request, Response, Version, header};
+use orlop_client::chain;
 use orlop_identity::Caller;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -64,14 +65,4 @@ impl Guarded {
             }
         }
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

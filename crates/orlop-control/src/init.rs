@@ -1,4 +1,4 @@
-//! Founding a cluster: `orlop-control-plane init`. Makes the cluster in the data directory, lets the machine's own node in,
+//! Making a cluster: `orlop-control-plane init`. Makes the cluster in the data directory, lets the machine's own node in,
 //! and makes the tokens with which other machines join.
 
 use crate::config::{Config, Listen};
@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::transport::Channel;
 
-/// What a cluster is founded with.
+/// What a cluster is made with.
 #[derive(Debug, Clone)]
-pub struct Founding {
+pub struct Init {
     /// The first member, which must say where others reach it. Where it listens is not looked at.
     pub config: Config,
     /// Where the identity of this machine's node is to lie; `None` when it is to be none.
@@ -28,7 +28,7 @@ pub struct Founding {
 
 /// What came of it.
 #[derive(Debug, Clone)]
-pub struct Founded {
+pub struct Initialized {
     /// Where the first member will be reached.
     pub address: HostPort,
     /// With it control planes join.
@@ -37,10 +37,10 @@ pub struct Founded {
     pub node_token: JoinToken,
 }
 
-/// Why no cluster was founded.
+/// Why no cluster was made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum FoundError {
+pub enum InitError {
     /// There is one already.
     #[error("there is a cluster in {} already; start it, or give another data directory", .0.display())]
     Exists(PathBuf),
@@ -61,22 +61,22 @@ pub enum FoundError {
     Token(#[from] InvalidToken),
 }
 
-impl From<Status> for FoundError {
+impl From<Status> for InitError {
     fn from(status: Status) -> Self {
-        FoundError::Refused(status.message().to_owned())
+        InitError::Refused(status.message().to_owned())
     }
 }
 
-/// Founds a cluster. Nothing runs when this returns.
+/// Makes a cluster. Nothing runs when this returns.
 ///
 /// # Errors
 /// When there is a cluster already, or it could not be made. What was begun is made anew by the next attempt.
-pub async fn found(founding: Founding) -> Result<Founded, FoundError> {
-    let Founding { mut config, node, joins, tokens_for } = founding;
-    let Some(address) = config.advertise.clone() else { return Err(FoundError::NoAddress) };
-    let founded = config.data_dir.join("founded");
-    if founded.exists() {
-        return Err(FoundError::Exists(config.data_dir));
+pub async fn init(init: Init) -> Result<Initialized, InitError> {
+    let Init { mut config, node, joins, tokens_for } = init;
+    let Some(address) = config.advertise.clone() else { return Err(InitError::NoAddress) };
+    let initialized = config.data_dir.join("initialized");
+    if initialized.exists() {
+        return Err(InitError::Exists(config.data_dir));
     }
     let socket = config.data_dir.join("init.sock");
     config.listen = vec![Listen::Unix(socket.clone())];
@@ -86,20 +86,20 @@ pub async fn found(founding: Founding) -> Result<Founded, FoundError> {
     let running = start(config, stop.clone()).await?;
     let _stops = stop.clone().drop_guard();
     let local = Address::Unix(socket);
-    let channel = local.channel().map_err(|e| FoundError::Refused(e.to_string()))?;
+    let channel = local.channel().map_err(|e| InitError::Refused(e.to_string()))?;
     let node_token = token(&channel, pb::JoinKind::Node, joins.saturating_add(1), tokens_for).await?;
     let member_token = token(&channel, pb::JoinKind::Member, joins, tokens_for).await?;
     if let Some((node, directory)) = node {
         let joined = orlop_client::join_over(channel, &local, &node_token, &Joining::Node(node), &directory).await?;
         tracing::info!(identity = %joined.identity, "this machine's node has joined");
     }
-    std::fs::write(&founded, "").map_err(|e| FoundError::Refused(format!("{}: {e}", founded.display())))?;
+    std::fs::write(&initialized, "").map_err(|e| InitError::Refused(format!("{}: {e}", initialized.display())))?;
     stop.cancel();
     running.wait().await?;
-    Ok(Founded { address, member_token, node_token })
+    Ok(Initialized { address, member_token, node_token })
 }
 
-async fn token(channel: &Channel, kind: pb::JoinKind, uses: u32, lifetime: Millis) -> Result<JoinToken, FoundError> {
+async fn token(channel: &Channel, kind: pb::JoinKind, uses: u32, lifetime: Millis) -> Result<JoinToken, InitError> {
     let request = pb::CreateJoinTokenRequest { kind: kind.into(), uses, lifetime_ms: lifetime.0, ..Default::default() };
     let answer = IdentityServiceClient::new(channel.clone()).create_join_token(request).await?;
     Ok(answer.into_inner().token.parse()?)
