@@ -161,6 +161,11 @@ impl Consensus {
         self.member.submit(command.into()).await
     }
 
+    /// Submits a command as [`submit`](Self::submit) does, but only if this member leads: for what nobody else may say later.
+    pub async fn submit_here(&self, command: Vec<u8>) -> Result<Applied, SubmitError> {
+        self.member.submit_here(command.into()).await
+    }
+
     /// Waits until the state machine here has everything that any member answered before the call, so that a read of it
     /// is linearizable. Returns the index that was reached.
     pub async fn read_index(&self) -> Result<u64, ReadError> {

@@ -4,12 +4,13 @@
 
 use crate::control::Control;
 use crate::leases::{Heard, Terms};
-use orlop_model::NodeId;
+use orlop_model::{NodeId, Revision};
 use orlop_proto::node::v1 as pb;
-use orlop_state::Kind;
 use orlop_state::command::{JudgeNodes, Verdict};
+use orlop_state::{Answer, Kind};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -78,13 +79,8 @@ impl Attendance {
         }
     }
 
-    /// Begins to judge: nobody was heard yet.
-    fn begin(&self) {
-        self.seats.lock().gone.clear();
-    }
-
-    /// Ends the streams of all agents, so that they look for whoever judges now.
-    fn close(&self) {
+    /// Forgets all agents, whose streams end, so that they look for whoever judges now.
+    pub(crate) fn clear(&self) {
         let mut seats = self.seats.lock();
         seats.taken.clear();
         seats.gone.clear();
@@ -131,50 +127,22 @@ impl Control {
         Ok((Presence { control: self.clone(), node, number }, asked))
     }
 
-    /// Judges all nodes until told to end. Whoever leads does this, from the beginning of its term to the end.
-    pub(crate) async fn judge_nodes(&self, until: CancellationToken) {
-        let began = Instant::now();
-        self.attendance.begin();
-        let mut told = false;
-        loop {
-            let (verdicts, mut next) = self.verdicts(began);
-            for node in verdicts.iter().filter(|(_, verdict)| **verdict != Verdict::Alive).map(|(node, _)| node) {
-                tracing::warn!(%node, verdict = ?verdicts[node], "the agent is gone");
+    /// Judges all nodes as long as this spell of leading lasts.
+    pub(crate) async fn judge_nodes(&self, spell: CancellationToken) {
+        let judging = async {
+            // What earlier leaders said is applied first; they say nothing after this.
+            while self.consensus.read_index().await.is_err() {
+                tokio::time::sleep(AGAIN).await;
             }
-            if !verdicts.is_empty() {
-                match self.submit(Kind::JudgeNodes(JudgeNodes { verdicts })).await {
-                    Ok(_) => {
-                        told = false;
-                        // What came up while that was written is judged next.
-                        continue;
-                    }
-                    Err(status) => {
-                        if !told {
-                            let status = status.message();
-                            tracing::warn!(status, "could not record which nodes are there; trying again");
-                        }
-                        told = true;
-                        next = Some(Instant::now() + AGAIN);
-                    }
-                }
-            }
-            let due = async {
-                match next {
-                    Some(at) => tokio::time::sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = due => {}
-                () = self.attendance.stirred.notified(), if !told => {}
-                () = until.cancelled() => break,
-            }
-        }
-        self.attendance.close();
+            let began = Instant::now();
+            // Only as long as this member leads: another leader would not know what this one heard.
+            let record = |verdicts| self.submit_as_leader(Kind::JudgeNodes(JudgeNodes { verdicts }));
+            judge(&self.attendance.stirred, || self.verdicts(began), record).await
+        };
+        spell.run_until_cancelled(judging).await;
     }
 
-    /// What is to be recorded now, and when to look again without news.
-    fn verdicts(&self, began: Instant) -> (BTreeMap<NodeId, Verdict>, Option<Instant>) {
+    fn verdicts(&self, began: Instant) -> (Verdicts, Option<Instant>) {
         let terms = Terms { suspect_after: self.config.suspect_after, lost_after: self.config.lost_after };
         let (mut verdicts, mut next): (_, Option<Instant>) = (BTreeMap::new(), None);
         let known: Vec<_> = self.machine.read(|state| state.nodes().map(|node| (node.id, node.liveness)).collect());
@@ -194,6 +162,50 @@ impl Control {
     }
 }
 
+type Verdicts = BTreeMap<NodeId, Verdict>;
+
+/// Records for ever what is to be recorded. `verdicts` says what that is now, and when to look again without news.
+async fn judge<T>(
+    stirred: &Notify,
+    verdicts: impl Fn() -> (Verdicts, Option<Instant>),
+    record: impl Fn(Verdicts) -> T,
+) -> Infallible
+where
+    T: Future<Output = Result<(Revision, Answer), Status>>,
+{
+    let mut told = false;
+    loop {
+        let (due, next) = verdicts();
+        if due.is_empty() {
+            told = false;
+            let next = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = next => {}
+                () = stirred.notified() => {}
+            }
+            continue;
+        }
+        let gone = due.iter().filter(|(_, verdict)| **verdict != Verdict::Alive && !told);
+        gone.for_each(|(node, verdict)| tracing::warn!(%node, ?verdict, "the agent is gone"));
+        match record(due).await {
+            Ok(_) => told = false,
+            Err(status) => {
+                if !told {
+                    let status = status.message();
+                    tracing::warn!(status, "could not record which nodes are there; trying again");
+                }
+                told = true;
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+}
+
 impl Drop for Presence {
     fn drop(&mut self) {
         {
@@ -205,5 +217,44 @@ impl Drop for Presence {
             seats.gone.insert(self.node, Instant::now());
         }
         self.control.attendance.stirred.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A verdict that cannot be written is one that nobody needs when the agent is back before the next attempt.
+    #[tokio::test(start_paused = true)]
+    async fn after_a_verdict_that_was_not_recorded_in_time_nodes_are_judged_on() {
+        let stirred = Notify::new();
+        let node = NodeId::from_u128(1);
+        let gone = Mutex::new(true);
+        let (recorded, mut records) = mpsc::unbounded_channel();
+        let verdicts = || (gone.lock().then_some((node, Verdict::Suspect)).into_iter().collect(), None);
+        let refused = Mutex::new(1);
+        let record = |verdicts: Verdicts| {
+            recorded.send(verdicts).expect("somebody looks");
+            let full = std::mem::take(&mut *refused.lock()) > 0;
+            *gone.lock() = false;
+            let answer = if full {
+                Err(Status::resource_exhausted("the disk is full"))
+            } else {
+                Ok((Revision(1), Answer::Done))
+            };
+            std::future::ready(answer)
+        };
+        let looking = async {
+            records.recv().await.expect("the first attempt, which is refused");
+            // The agent is back by the time of the next, and then gone again.
+            tokio::time::sleep(2 * AGAIN).await;
+            *gone.lock() = true;
+            stirred.notify_one();
+            records.recv().await.expect("a new verdict");
+        };
+        tokio::select! {
+            never = judge(&stirred, verdicts, record) => match never {},
+            looked = tokio::time::timeout(10 * AGAIN, looking) => looked.expect("it judges on"),
+        }
     }
 }

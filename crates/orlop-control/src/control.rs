@@ -13,7 +13,7 @@ use crate::seal;
 use crate::sessions::Sessions;
 use crate::status;
 use crate::trust::Trust;
-use orlop_consensus::Consensus;
+use orlop_consensus::{Applied, Consensus, SubmitError};
 use orlop_identity::Caller;
 use orlop_model::trust::{Digest, Role};
 use orlop_model::{ClusterId, DeploymentName, NodeId, OperatorTokenId, ReplicaId, Revision, SessionId, Timestamp};
@@ -49,7 +49,8 @@ pub(crate) struct Control {
 pub(crate) struct Call {
     /// Who asks.
     pub(crate) caller: Caller,
-    /// Names the change, so that asking again does not make it again.
+    /// Names what is asked for, so that asking again does not make it again: a digest of the id that the caller gave and of
+    /// the request, because under the same id something else is another request.
     pub(crate) request: Option<RequestId>,
 }
 
@@ -60,17 +61,22 @@ const REQUEST_ID: &str = "orlop-request-id";
 
 impl Call {
     /// Of a request that the front has let in; what came another way is nobody's.
-    pub(crate) fn of<T>(request: &Request<T>) -> Result<Self, Status> {
-        let caller = request.extensions().get::<Caller>().cloned().unwrap_or(Caller::Anonymous);
-        let invalid = |_| Status::invalid_argument(format!("the metadata {REQUEST_ID} is no UUID"));
+    pub(crate) fn of<T: prost::Message>(request: &Request<T>) -> Result<Self, Status> {
         let id = match request.metadata().get(REQUEST_ID) {
             None => None,
             Some(text) => {
-                let text = text.to_str().map_err(|_| Status::invalid_argument(format!("{REQUEST_ID} is no text")))?;
-                Some(RequestId(uuid::Uuid::parse_str(text).map_err(invalid)?.into_bytes()))
+                let id = text.to_str().ok().and_then(|text| uuid::Uuid::parse_str(text).ok());
+                let id = id.ok_or_else(|| Status::invalid_argument(format!("the metadata {REQUEST_ID} is no UUID")))?;
+                Some(digest(&[id.as_bytes(), &request.get_ref().encode_to_vec()]))
             }
         };
-        Ok(Self { caller, request: id })
+        Ok(Self { request: id, ..Self::of_stream(request) })
+    }
+
+    /// Of a request that comes in pieces, which nobody repeats.
+    pub(crate) fn of_stream<T>(request: &Request<T>) -> Self {
+        let caller = request.extensions().get::<Caller>().cloned().unwrap_or(Caller::Anonymous);
+        Self { caller, request: None }
     }
 
     /// Refuses a node that speaks for another. Whoever may open this machine's socket speaks for any.
@@ -130,19 +136,19 @@ impl Control {
 
     /// Submits a command that somebody asked for, whom the audit log names.
     pub(crate) async fn submit_as(&self, call: &Call, kind: Kind) -> Result<(Revision, Answer), Status> {
-        let command = Command::new(now(), kind);
-        let request = call.request.map(|id| of_content(id, &command));
-        self.submit_command(Command { caller: Some(call.caller.text()), request, ..command }).await
+        // Requests to different ends may look alike.
+        let request = call.request.map(|id| digest(&[&id.0, kind.action().unwrap_or_default().as_bytes()]));
+        self.submit_command(Command { caller: Some(call.caller.text()), request, ..Command::new(now(), kind) }).await
+    }
+
+    /// Submits what only the leader may say, and only as long as it leads.
+    pub(crate) async fn submit_as_leader(&self, kind: Kind) -> Result<(Revision, Answer), Status> {
+        let command = stored::encode_command(&Command::new(now(), kind));
+        answer_of(self.consensus.submit_here(command).await)
     }
 
     async fn submit_command(&self, command: Command) -> Result<(Revision, Answer), Status> {
-        let command = stored::encode_command(&command);
-        let applied = self.consensus.submit(command).await.map_err(status::of_submit)?;
-        match stored::decode_answer(&applied.answer) {
-            Ok(Answer::Refused(refusal)) => Err(status::of_refusal(refusal)),
-            Ok(answer) => Ok((Revision(applied.index), answer)),
-            Err(invalid) => Err(Status::internal(format!("the answer cannot be read: {invalid}"))),
-        }
+        answer_of(self.consensus.submit(stored::encode_command(&command)).await)
     }
 
     /// Opens the secrets that the assignments of an update name.
@@ -177,18 +183,25 @@ impl Control {
     }
 }
 
+fn answer_of(submitted: Result<Applied, SubmitError>) -> Result<(Revision, Answer), Status> {
+    let applied = submitted.map_err(status::of_submit)?;
+    match stored::decode_answer(&applied.answer) {
+        Ok(Answer::Refused(refusal)) => Err(status::of_refusal(refusal)),
+        Ok(answer) => Ok((Revision(applied.index), answer)),
+        Err(invalid) => Err(Status::internal(format!("the answer cannot be read: {invalid}"))),
+    }
+}
+
 pub(crate) fn new_cluster_id() -> ClusterId {
     ClusterId::from_u128(new_id())
 }
 
-/// The id of a request together with what it asks for: under the same id something else is another request.
-fn of_content(id: RequestId, command: &Command) -> RequestId {
-    let content = Command { now: Timestamp(0), ..command.clone() };
-    let digest = Digest::of(&[&id.0[..], &stored::encode_command(&content)].concat());
-    let (first, _) = digest.0.split_at(id.0.len());
-    let mut bytes = id.0;
-    bytes.copy_from_slice(first);
-    RequestId(bytes)
+/// The first 128 bits of the SHA-256 of an id and what belongs to it.
+fn digest(parts: &[&[u8]; 2]) -> RequestId {
+    let Digest(digest) = Digest::of(&parts.concat());
+    let mut id = RequestId([0; 16]);
+    id.0.iter_mut().zip(digest).for_each(|(byte, digested)| *byte = digested);
+    id
 }
 
 /// The time.
@@ -204,8 +217,9 @@ pub(crate) fn new_session_id() -> SessionId {
     SessionId::from_u128(new_id())
 }
 
-pub(crate) fn new_operator_token_id() -> OperatorTokenId {
-    OperatorTokenId::from_u128(new_id())
+/// A call that is repeated gets a token of the same id.
+pub(crate) fn new_operator_token_id(call: &Call) -> OperatorTokenId {
+    OperatorTokenId::from_u128(call.request.map_or_else(new_id, |id| u128::from_be_bytes(id.0)))
 }
 
 fn new_id() -> u128 {

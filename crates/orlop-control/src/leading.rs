@@ -45,36 +45,49 @@ impl Leading {
         })
     }
 
-    /// Notes who leads. A new spell is returned, for its duties to be done.
-    fn note(&self, leads: bool) -> Option<CancellationToken> {
+    /// Notes who leads, and says what that changes.
+    fn note(&self, leads: bool) -> Turn {
         let mut spell = self.spell.lock();
         match (leads, spell.take()) {
             (true, Some(running)) => {
                 *spell = Some(running);
-                None
+                Turn::None
             }
             (true, None) => {
                 let begun = self.stop.child_token();
                 *spell = Some(begun.clone());
-                Some(begun)
+                Turn::Begun(begun)
             }
-            (false, over) => {
-                if let Some(over) = over {
-                    over.cancel();
-                }
-                None
+            (false, Some(over)) => {
+                over.cancel();
+                Turn::Over
             }
+            (false, None) => Turn::None,
         }
     }
+}
+
+/// What becomes of a member's leading.
+#[derive(Debug)]
+enum Turn {
+    None,
+    /// A spell, whose duties are to be done.
+    Begun(CancellationToken),
+    Over,
 }
 
 impl Control {
     /// Notes who leads now, and takes up the duties of a leader if it is this member.
     pub(crate) fn note_leader(&self, leader: Option<u64>) {
         let leads = leader == Some(self.consensus.status().member);
-        if let Some(spell) = self.leading.note(leads) {
-            let control = self.clone();
-            self.tasks.spawn(async move { control.judge_nodes(spell).await });
+        match self.leading.note(leads) {
+            Turn::None => {}
+            Turn::Begun(spell) => {
+                self.attendance.clear();
+                let control = self.clone();
+                self.tasks.spawn(async move { control.judge_nodes(spell).await });
+            }
+            Turn::Over => self.attendance.clear(),
         }
     }
 
@@ -112,7 +125,7 @@ impl Control {
                 () = self.stop.cancelled() => false,
             };
             if !changed {
-                self.leading.note(false);
+                self.note_leader(None);
                 return;
             }
         }
@@ -128,12 +141,17 @@ mod tests {
         let stop = CancellationToken::new();
         let leading = Leading::new(stop.clone());
         assert!(!leading.leads() && leading.spell().is_cancelled(), "who does not lead has no spell");
-        let first = leading.note(true).expect("a new spell");
-        assert!(leading.note(true).is_none(), "the same one goes on");
+        let begun = || match leading.note(true) {
+            Turn::Begun(spell) => spell,
+            turn => panic!("expected a new spell, found {turn:?}"),
+        };
+        let first = begun();
+        assert!(matches!(leading.note(true), Turn::None), "the same one goes on");
         assert!(leading.leads() && !leading.spell().is_cancelled());
-        assert!(leading.note(false).is_none());
+        assert!(matches!(leading.note(false), Turn::Over));
         assert!(first.is_cancelled() && !leading.leads());
-        let second = leading.note(true).expect("a new spell");
+        assert!(matches!(leading.note(false), Turn::None));
+        let second = begun();
         assert!(!second.is_cancelled());
         stop.cancel();
         assert!(second.is_cancelled(), "it ends with the member");

@@ -106,6 +106,13 @@ pub(crate) fn asked(kind: &Kind) -> Option<Asked> {
     Some(Asked { action, subject })
 }
 
+impl Kind {
+    /// What the audit log calls it; `None` for what it does not tell of.
+    pub fn action(&self) -> Option<&'static str> {
+        asked(self).map(|asked| asked.action)
+    }
+}
+
 pub(crate) fn outcome(answer: &Answer) -> String {
     match answer {
         Answer::Refused(refusal) => refusal.reason.code.clone(),

@@ -4,7 +4,9 @@ use crate::control::{Call, Control};
 use crate::service::{Answers, parsed, required};
 use crate::status;
 use futures::StreamExt;
-use orlop_model::{Cpu, Generation, Memory, NodeId, NodeName, Revision, RouteKey, Timestamp, limit};
+use orlop_model::{
+    Cpu, Generation, Memory, NodeId, NodeName, ReplicaId, Revision, RouteKey, Subject, Timestamp, limit,
+};
 use orlop_proto::cluster::v1 as cluster;
 use orlop_proto::node::v1 as pb;
 use orlop_proto::{InvalidWire, Within, address_of, labels_of};
@@ -79,12 +81,15 @@ impl pb::node_service_server::NodeService for Service {
         at_most("events", events.len(), RECORDS_MAX)?;
         let events = events.into_iter().enumerate();
         let events = events.map(|(i, event)| event_record(event).within(&format!("events[{i}]")));
-        let events = RecordEvents { events: events.collect::<Result<_, InvalidWire>>()? };
-        for node in events.events.iter().filter_map(|event| event.subject.node) {
+        let mut events: Vec<EventRecord> = events.collect::<Result<_, InvalidWire>>()?;
+        for (i, event) in events.iter_mut().enumerate() {
+            let node = event.subject.node;
+            let node = node.ok_or_else(|| InvalidWire::missing(format!("events[{i}].subject.node")))?;
             call.for_node(node)?;
+            event.subject = self.0.machine.read(|state| vouched(state, node, event.subject.replica))?;
         }
-        if !events.events.is_empty() {
-            self.0.submit(Kind::RecordEvents(events)).await?;
+        if !events.is_empty() {
+            self.0.submit(Kind::RecordEvents(RecordEvents { events })).await?;
         }
         Ok(Response::new(pb::RecordEventsResponse {}))
     }
@@ -130,10 +135,22 @@ impl pb::node_service_server::NodeService for Service {
         &self,
         request: Request<Streaming<pb::SessionFrame>>,
     ) -> Result<Response<Self::OpenSessionStream>, Status> {
-        let call = Call::of(&request)?;
+        let call = Call::of_stream(&request);
         let accepting = tokio::time::timeout(FIRST_FRAME, self.0.sessions.accept(&call, request.into_inner())).await;
         let frames = accepting.map_err(|_| Status::deadline_exceeded("the first frame did not come in time"))??;
         Ok(Response::new(Box::pin(frames.take_until(self.0.leading.spell().cancelled_owned()))))
+    }
+}
+
+/// What a node may speak of: itself, and a replica of its own. Whose the replica is, the state says.
+fn vouched(state: &State, node: NodeId, replica: Option<ReplicaId>) -> Result<Subject, Status> {
+    match replica.map(|id| (id, state.replica(id))) {
+        Some((id, Some(known))) if known.node != node => {
+            Err(Status::permission_denied(format!("{id} is not on {node}, which may not speak for it")))
+        }
+        // One that is not known may have just been forgotten.
+        Some((id, _)) => Ok(Subject { node: Some(node), replica: Some(id), ..Subject::default() }),
+        None => Ok(Subject { node: Some(node), ..Subject::default() }),
     }
 }
 

@@ -13,7 +13,7 @@ use orlop_planner::Cluster;
 use orlop_proto::cluster::v1::NodeScheduling;
 use orlop_proto::operator::v1 as pb;
 use orlop_proto::{InvalidWire, scheduling_of};
-use orlop_state::command::{Deploy, RemoveNode, RevokeIdentity, Scale, ScheduleNode, Stop, TrustCommand};
+use orlop_state::command::{Deploy, RemoveNode, Scale, ScheduleNode, Stop};
 use orlop_state::{Answer, Command, Kind, State};
 use pb::{exec_request, import_image_request};
 use tokio::sync::mpsc;
@@ -115,13 +115,10 @@ impl pb::operator_service_server::OperatorService for Service {
     ) -> Result<Response<pb::RemoveNodeResponse>, Status> {
         let call = Call::of(&request)?;
         let node = parsed("node", &request.into_inner().node)?;
-        let (revision, _) = self.0.submit_as(&call, Kind::RemoveNode(RemoveNode { node })).await?;
         // A machine that was removed is not to come back on its own account.
-        if let Some(cluster) = self.0.machine.read(|state| state.authority().and(state.cluster())) {
-            let identity = Identity::Node { cluster, node }.to_string();
-            let revoke = TrustCommand::RevokeIdentity(RevokeIdentity { identity });
-            self.0.submit_as(&call, Kind::Trust(revoke)).await?;
-        }
+        let cluster = self.0.machine.read(|state| state.authority().and(state.cluster()));
+        let identity = cluster.map(|cluster| Identity::Node { cluster, node }.to_string());
+        let (revision, _) = self.0.submit_as(&call, Kind::RemoveNode(RemoveNode { node, identity })).await?;
         Ok(Response::new(pb::RemoveNodeResponse { revision: revision.0 }))
     }
 
@@ -195,7 +192,7 @@ impl pb::operator_service_server::OperatorService for Service {
     }
 
     async fn exec(&self, request: Request<Streaming<pb::ExecRequest>>) -> Result<Response<Self::ExecStream>, Status> {
-        let call = Call::of(&request)?;
+        let call = Call::of_stream(&request);
         let mut input = request.into_inner();
         let Some(pb::ExecRequest { frame: Some(exec_request::Frame::Start(start)) }) = input.message().await? else {
             return Err(Status::invalid_argument("the first frame must be start"));

@@ -7,8 +7,9 @@ use orlop_identity::authority::PrivateKey;
 use orlop_identity::token::{JoinToken, Login};
 use orlop_identity::{Identity, PeerCertificate};
 use orlop_model::trust::{AuditRecord, Digest, SecretName, verify_audit};
-use orlop_model::{NodeId, Object, Timestamp, View};
+use orlop_model::{NodeId, Object, ReplicaId, Subject, Timestamp, View};
 use orlop_proto::identity::v1 as pb;
+use orlop_proto::node::v1 as node;
 use orlop_proto::operator::v1 as operator;
 use orlop_proto::watch::v1 as watch;
 use pb::identity_service_client::IdentityServiceClient;
@@ -18,11 +19,11 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use watch::watch_service_client::WatchServiceClient;
 
-fn client(world: &World) -> IdentityServiceClient<Channel> {
+pub(crate) fn client(world: &World) -> IdentityServiceClient<Channel> {
     IdentityServiceClient::new(world.channel())
 }
 
-fn request_for(token: &str, node: u128) -> pb::JoinRequest {
+pub(crate) fn request_for(token: &str, node: u128) -> pb::JoinRequest {
     pb::JoinRequest {
         token: token.to_owned(),
         certificate_request: PrivateKey::generate().expect("a key").request().expect("a request"),
@@ -31,7 +32,7 @@ fn request_for(token: &str, node: u128) -> pb::JoinRequest {
     }
 }
 
-async fn node_token(client: &mut IdentityServiceClient<Channel>, uses: u32) -> String {
+pub(crate) async fn node_token(client: &mut IdentityServiceClient<Channel>, uses: u32) -> String {
     let create = pb::CreateJoinTokenRequest { kind: pb::JoinKind::Node.into(), uses, ..Default::default() };
     client.create_join_token(create).await.expect("a token").into_inner().token
 }
@@ -87,7 +88,7 @@ fn as_operator(world: &World, login: &str) -> IdentityServiceClient<InterceptedS
 }
 
 #[derive(Clone)]
-struct Bearer(String);
+pub(crate) struct Bearer(pub(crate) String);
 
 impl tonic::service::Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
@@ -100,12 +101,12 @@ async fn who_am_i(world: &World, login: &str) -> Result<pb::WhoAmIResponse, Stat
     as_operator(world, login).who_am_i(pb::WhoAmIRequest {}).await.map(tonic::Response::into_inner)
 }
 
-async fn put_operator(client: &mut IdentityServiceClient<Channel>, role: pb::Role) {
+pub(crate) async fn put_operator(client: &mut IdentityServiceClient<Channel>, role: pb::Role) {
     let operator = pb::Operator { name: "anna".into(), role: role.into(), deployments: vec!["shop-*".into()] };
     client.put_operator(pb::PutOperatorRequest { operator: Some(operator) }).await.expect("put");
 }
 
-async fn login_of(client: &mut IdentityServiceClient<Channel>) -> pb::IssueOperatorTokenResponse {
+pub(crate) async fn login_of(client: &mut IdentityServiceClient<Channel>) -> pb::IssueOperatorTokenResponse {
     let issue = pb::IssueOperatorTokenRequest { operator: "anna".into(), lifetime_ms: 0 };
     client.issue_operator_token(issue).await.expect("a token").into_inner()
 }
@@ -319,4 +320,41 @@ async fn the_audit_log_names_who_did_what_and_proves_it() {
     let later = pb::ListAuditRequest { since: 2, limit: 10 };
     let later = client.list_audit(later).await.expect("a log").into_inner();
     assert_eq!((later.records.len(), digest(&later.before_hash)), (1, records[0].hash));
+}
+
+#[tokio::test]
+async fn a_node_speaks_of_itself_and_its_own_replicas_only() {
+    let world = World::start_with_tls().await;
+    let mut client = client(&world);
+    let token: JoinToken = node_token(&mut client, 1).await.parse().expect("a token");
+    let directory = IdentityDirectory::new(world.folder().join("node"));
+    let joined = orlop_client::join(&[world.tls()], &token, &Joining::Node(NodeId::from_u128(7)), &directory).await;
+    joined.expect("it joins");
+    directory.write_members(&[world.tls()]).expect("written");
+    let (own, other) = (world.agent_with_id("alpha", NodeId::from_u128(7)).await, world.agent("beta").await);
+    let (mine, foreign) = (world.place("shop", own.node).await, world.place("other", other.node).await);
+    let channel = Address::Joined(directory.path().to_owned()).channel().expect("a channel");
+    let mut node = node::node_service_client::NodeServiceClient::new(channel);
+    let subject = |of: Option<NodeId>, replica: Option<ReplicaId>| Subject { node: of, replica, ..Subject::default() };
+    let forged = Subject { deployment: Some("other".parse().expect("a name")), ..subject(Some(own.node), None) };
+    for (subject, expected) in [
+        (subject(None, None), Some(Code::InvalidArgument)),
+        (subject(None, Some(mine)), Some(Code::InvalidArgument)),
+        (subject(Some(other.node), None), Some(Code::PermissionDenied)),
+        (subject(Some(own.node), Some(foreign)), Some(Code::PermissionDenied)),
+        (subject(Some(own.node), Some(mine)), None),
+        (forged, None),
+    ] {
+        let event = node::EventRecord {
+            at_ms: 1,
+            level: orlop_proto::cluster::v1::Level::Info.into(),
+            subject: Some((&subject).into()),
+            reason: Some((&orlop_model::Reason::new("noted", "something")).into()),
+        };
+        let recorded = node.record_events(node::RecordEventsRequest { events: vec![event] }).await;
+        assert_eq!(recorded.err().map(|status| status.code()), expected, "{subject:?}");
+    }
+    let (events, _) = world.operator().events(&Default::default(), 2).await.expect("events");
+    let about: Vec<_> = events.iter().map(|e| (e.subject.replica, e.subject.deployment.as_ref())).collect();
+    assert_eq!(about, [(Some(mine), Some(&"shop".parse().expect("a name"))), (None, None)]);
 }

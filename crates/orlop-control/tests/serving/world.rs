@@ -84,12 +84,16 @@ impl World {
 
     /// A channel on which nobody is known by the way one came.
     pub(crate) fn loopback(&self) -> Channel {
+        Address::Loopback(self.loopback_address()).channel().expect("a channel")
+    }
+
+    pub(crate) fn loopback_address(&self) -> std::net::SocketAddr {
         let listening = self.running.as_ref().expect("it runs").listening();
         let found = listening.iter().find_map(|listen| match listen {
             Listen::Loopback(address) => Some(*address),
             _ => None,
         });
-        Address::Loopback(found.expect("a loopback address")).channel().expect("a channel")
+        found.expect("a loopback address")
     }
 
     /// A control plane that is reached over TLS too.

@@ -1,16 +1,19 @@
 //! Forgets a node that is gone for good. Its subnet may be given to another.
 
+use super::RevokeIdentity;
 use super::judge_nodes::forget_node;
 use crate::answer::{Answer, Refusal};
 use crate::command::Change;
 use crate::history::of_node;
 use orlop_model::{Level, Liveness, NodeId, Reason};
 
-/// Forgets a node.
+/// Forgets a node, and refuses it until it joins again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoveNode {
     /// Which node.
     pub node: NodeId,
+    /// Whose certificates are refused from now on: what stands in those of the node.
+    pub identity: Option<String>,
 }
 
 impl RemoveNode {
@@ -31,6 +34,9 @@ impl RemoveNode {
                 node.name
             );
             return Err(Refusal::precondition("node_in_use", message));
+        }
+        if let Some(identity) = self.identity {
+            RevokeIdentity { identity }.apply(change)?;
         }
         forget_node(change, &node, Reason::new("node_removed", format!("its node {} was removed", node.name)));
         change.tell(Level::Info, of_node(self.node), "node_removed", format!("node {} was removed", node.name));

@@ -46,7 +46,9 @@ impl From<&Command> for pb::Command {
                 node: c.node.to_string(),
                 scheduling: cluster::NodeScheduling::from(c.scheduling).into(),
             })),
-            Kind::RemoveNode(c) => Some(Wire::RemoveNode(pb::RemoveNode { node: c.node.to_string() })),
+            Kind::RemoveNode(c) => {
+                Some(Wire::RemoveNode(pb::RemoveNode { node: c.node.to_string(), identity: c.identity.clone() }))
+            }
             Kind::ReportReplicas(c) => Some(Wire::ReportReplicas(c.into())),
             Kind::ReportMany(c) => {
                 Some(Wire::ReportMany(pb::ReportMany { nodes: c.nodes.iter().map(Into::into).collect() }))
@@ -120,7 +122,9 @@ impl TryFrom<pb::Command> for Command {
                 node: parsed("node", &c.node)?,
                 scheduling: scheduling_of("scheduling", c.scheduling)?,
             }),
-            Wire::RemoveNode(c) => Kind::RemoveNode(RemoveNode { node: parsed("node", &c.node)? }),
+            Wire::RemoveNode(c) => {
+                Kind::RemoveNode(RemoveNode { node: parsed("node", &c.node)?, identity: c.identity })
+            }
             Wire::ReportReplicas(c) => Kind::ReportReplicas(c.try_into()?),
             Wire::ReportMany(c) => Kind::ReportMany(ReportMany { nodes: list("nodes", c.nodes)? }),
             Wire::SubmitPlan(c) => {

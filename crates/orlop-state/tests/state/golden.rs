@@ -212,7 +212,11 @@ fn commands() -> Vec<(&'static str, Kind)> {
         ("register_node_address", Kind::RegisterNode(reachable)),
         ("judge_nodes", Kind::JudgeNodes(judge)),
         ("schedule_node", Kind::ScheduleNode(ScheduleNode { node, scheduling: Scheduling::Draining })),
-        ("remove_node", Kind::RemoveNode(RemoveNode { node })),
+        ("remove_node", Kind::RemoveNode(RemoveNode { node, identity: None })),
+        (
+            "remove_node_with_identity",
+            Kind::RemoveNode(RemoveNode { node, identity: Some("orlop://clu_1/node/node_1".into()) }),
+        ),
         ("report_replicas", Kind::ReportReplicas(ReportReplicas { node, reports: vec![report] })),
         ("report_failures", Kind::ReportReplicas(ReportReplicas { node, reports: failing.clone() })),
         ("report_many", Kind::ReportMany(ReportMany { nodes: vec![ReportReplicas { node, reports: failing }] })),
@@ -367,7 +371,7 @@ fn every_kind_of_command_has_golden_bytes() {
             ) => 0,
         };
     }
-    assert_eq!(covered, 21, "four of them in two forms");
+    assert_eq!(covered, 22, "five of them in two forms");
 }
 
 #[test]

@@ -145,7 +145,7 @@ fn a_cordoned_node_gets_nothing_new_until_it_is_open_again_also_after_it_registe
 #[test]
 fn a_node_is_removed_when_it_is_lost_or_has_nothing_left() {
     let mut machine = two_replicas();
-    let remove = || Kind::RemoveNode(RemoveNode { node: ONE });
+    let remove = || Kind::RemoveNode(RemoveNode { node: ONE, identity: None });
     assert_eq!(refused(&machine.apply(remove()).answer), "node_alive");
     machine.apply(judge(Verdict::Suspect));
     assert_eq!(refused(&machine.apply(remove()).answer), "node_in_use");

@@ -45,7 +45,7 @@ fn what_a_newer_version_added_is_survived() {
     let mut bytes = snapshot().encode_to_vec();
     bytes.extend(newer);
     assert!(stored::decode_state(&bytes).is_ok());
-    let remove = orlop_state::command::RemoveNode { node: orlop_model::NodeId::from_u128(1) };
+    let remove = orlop_state::command::RemoveNode { node: orlop_model::NodeId::from_u128(1), identity: None };
     let command = orlop_state::Command::new(orlop_model::Timestamp(1), orlop_state::Kind::RemoveNode(remove));
     let mut bytes = stored::encode_command(&command);
     bytes.extend(newer);

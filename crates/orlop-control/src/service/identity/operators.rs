@@ -57,7 +57,7 @@ impl Service {
         let issued_at = Timestamp(now().0 / 1000 * 1000);
         let claims = Claims {
             operator: parsed("operator", &request.operator)?,
-            token: new_operator_token_id(),
+            token: new_operator_token_id(&call),
             issued_at,
             expires_at: issued_at + span_or(request.lifetime_ms, LIFETIME),
         };

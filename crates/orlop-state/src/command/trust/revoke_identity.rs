@@ -14,7 +14,7 @@ pub struct RevokeIdentity {
 }
 
 impl RevokeIdentity {
-    pub(super) fn apply(self, change: &mut Change<'_>) -> Result<Answer, Refusal> {
+    pub(in crate::command) fn apply(self, change: &mut Change<'_>) -> Result<Answer, Refusal> {
         let now = change.now;
         let trust = trust(change)?;
         if self.identity.len() > CALLER_BYTES_MAX || !self.identity.starts_with("orlop://") {
