@@ -1,6 +1,7 @@
 //! One request: who makes it, and does it ask too much? What it asks for is the guard's affair.
 
 use super::connection::Connection;
+use super::lapse::Lapse;
 use super::{Front, Leave, caller, limit};
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
@@ -44,24 +45,30 @@ impl Front {
             .headers()
             .get(header::CONTENT_TYPE)
             .is_some_and(|content| content.as_bytes().starts_with(b"application/grpc"));
-        if let Err(Turned { status, retry_after }) = self.admit(&connection, &mut request) {
-            return Ok(refusal(grpc, &status, retry_after));
-        }
+        let lapse = match self.admit(&connection, &mut request) {
+            Ok(lapse) => lapse,
+            Err(Turned { status, retry_after }) => return Ok(refusal(grpc, &status, retry_after)),
+        };
         request.extensions_mut().insert(connection);
         request.extensions_mut().insert(Leave(leave));
-        if grpc {
-            self.grpc.clone().oneshot(request).await
-        } else {
-            let response = self.json.clone().oneshot(request).await;
-            response.map(|response| response.map(Body::new))
-        }
+        let answer = async {
+            if grpc {
+                let Ok(response) = self.grpc.clone().oneshot(request).await;
+                response
+            } else {
+                let Ok(response) = self.json.clone().oneshot(request).await;
+                response.map(Body::new)
+            }
+        };
+        Ok(lapse.bound(grpc, answer).await)
     }
 
-    fn admit(&self, connection: &Connection, request: &mut Request<Incoming>) -> Result<(), Turned> {
+    fn admit(&self, connection: &Connection, request: &mut Request<Incoming>) -> Result<Lapse, Turned> {
         let caller = caller::of(self, connection, request.headers())?;
         self.limits.take(&caller, &connection.peer)?;
+        let lapse = Lapse::of(&self.trust, &caller, request.headers());
         request.extensions_mut().insert(caller);
-        Ok(())
+        Ok(lapse)
     }
 }
 

@@ -31,17 +31,18 @@ pub(super) fn of(front: &Front, connection: &Connection, headers: &HeaderMap) ->
             passed.to_str().map_err(|_| Status::invalid_argument("the caller that was passed on is no text"))?;
         return Caller::from_header(passed).map_err(|invalid| Status::invalid_argument(invalid.to_string()));
     }
-    match headers.get(AUTHORIZATION) {
+    match token(headers) {
         None => Ok(Caller::Anonymous),
-        Some(value) => {
-            let token = value.to_str().ok().and_then(|text| {
-                let (scheme, token) = text.split_once(' ')?;
-                scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-            });
-            match token.filter(|token| token.len() <= TOKEN_BYTES_MAX) {
-                Some(token) => front.trust.operator(token),
-                None => Err(Status::unauthenticated("authorization is not of the form: Bearer TOKEN")),
-            }
-        }
+        Some(token) => front.trust.operator(token?),
     }
+}
+
+/// The token that a request presents, if it presents one.
+pub(super) fn token(headers: &HeaderMap) -> Option<Result<&str, Status>> {
+    let token = headers.get(AUTHORIZATION)?.to_str().ok().and_then(|text| {
+        let (scheme, token) = text.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    let token = token.filter(|token| token.len() <= TOKEN_BYTES_MAX);
+    Some(token.ok_or_else(|| Status::unauthenticated("authorization is not of the form: Bearer TOKEN")))
 }

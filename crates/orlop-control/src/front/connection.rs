@@ -1,10 +1,9 @@
 //! Connections that can be told apart, and whose end is heard of: the end of a process shows there first.
 
+use orlop_identity::{Identity, PeerCertificate};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::{CancellationToken, DropGuard};
-
-use orlop_identity::PeerCertificate;
 
 static OPENED: AtomicU64 = AtomicU64::new(0);
 
@@ -37,6 +36,11 @@ impl Peer {
             Peer::Socket => "socket".into(),
             Peer::Loopback(address) | Peer::Tls(address, _) => address.ip().to_string(),
         }
+    }
+
+    /// Is it another member of the cluster?
+    pub(crate) fn is_member(&self) -> bool {
+        matches!(self, Peer::Tls(_, Some(found)) if matches!(found.identity, Identity::Member { .. }))
     }
 }
 

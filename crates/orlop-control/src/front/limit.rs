@@ -1,12 +1,13 @@
 //! How much one caller may ask: a rate with a burst, for each caller by itself (the generic cell rate algorithm, in the
 //! crate governor).
 //!
-//! Members and this machine's administrator are not held to it; nodes have much to say, operators and strangers less.
+//! Members and this machine's administrator are not held to it; nodes have much to say, operators and strangers less. A call
+//! that a member passes on was counted where it came in.
 
 use super::connection::Peer;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use orlop_identity::{Caller, Identity};
+use orlop_identity::Caller;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -48,12 +49,12 @@ impl Limits {
 
     /// Takes one call of a caller's allowance.
     pub(crate) fn take(&self, caller: &Caller, peer: &Peer) -> Result<(), TooMany> {
+        if peer.is_member() {
+            return Ok(());
+        }
         let (limiter, key) = match caller {
             Caller::LocalAdmin => return Ok(()),
-            Caller::Certificate(found) => match found.identity {
-                Identity::Member { .. } => return Ok(()),
-                _ => (&self.programs, caller.text()),
-            },
+            Caller::Certificate(_) => (&self.programs, caller.text()),
             Caller::Operator(_) => (&self.people, caller.text()),
             Caller::Anonymous => (&self.strangers, peer.place()),
         };

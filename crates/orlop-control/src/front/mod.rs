@@ -1,8 +1,8 @@
 //! The front: everything that reaches the control plane from outside comes through here.
 //!
 //! - `listen` binds, `serve` accepts connections and speaks HTTP on them;
-//! - `caller` finds out who calls, by certificate, token or socket, and `limit` keeps any one caller from taking
-//!   everything;
+//! - `caller` finds out who calls, by certificate, token or socket; `lapse` ends what is under way when that is no longer
+//!   true, and `limit` keeps any one caller from taking everything;
 //! - `guard` lets a call through when the table of `orlop_identity::access` allows it, to this member or, by `forward`, to
 //!   the one that leads.
 
@@ -11,6 +11,7 @@ mod caller;
 mod connection;
 mod forward;
 mod guard;
+mod lapse;
 mod limit;
 mod listen;
 mod serve;

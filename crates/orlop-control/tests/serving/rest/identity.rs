@@ -89,3 +89,21 @@ async fn a_node_is_cordoned_and_forgotten_only_when_it_is_gone() {
     http.send("DELETE", &path, &[], "").await.expect(409).await;
     http.send("DELETE", "/api/v1/nodes/node_0192345678909a7bcd8ef0123456789a", &[], "").await.expect(404).await;
 }
+
+#[tokio::test]
+async fn a_stream_of_events_ends_with_the_token() {
+    let world = World::start_with_loopback().await;
+    let admin = Http::of(&world).await;
+    let put = admin.send("PUT", "/api/v1/operators/anna", &JSON, r#"{"role": "viewer", "deployments": ["*"]}"#).await;
+    put.expect(200).await;
+    let made = admin.send("POST", "/api/v1/operators/anna/tokens", &JSON, "{}").await.expect(201).await;
+    let login: orlop_identity::token::Login = made["login"].as_str().expect("a login").parse().expect("a login");
+    let http = Http::at(world.loopback_address());
+    let bearer = format!("Bearer {}", login.token);
+    let stream = http.send("GET", "/api/v1/events/stream", &[("authorization", &bearer)], "").await;
+    assert_eq!(stream.status, 200);
+    admin.send("DELETE", "/api/v1/operators/anna", &[], "").await;
+    // It would go on for as long as the reader likes.
+    stream.text().await;
+    assert_eq!(http.send("GET", "/api/v1/events", &[("authorization", &bearer)], "").await.status, 401);
+}
