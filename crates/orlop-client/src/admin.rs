@@ -7,6 +7,7 @@ use crate::error::Error;
 use orlop_model::{ClusterId, Member, MemberId, Millis, Revision, Timestamp};
 use orlop_proto::InvalidWire;
 use orlop_proto::admin::v1 as pb;
+use orlop_proto::metadata::STALE;
 use pb::admin_service_client::AdminServiceClient;
 use std::time::Duration;
 use tonic::{Response, Status};
@@ -119,7 +120,7 @@ impl AdminClient {
         let mut answer = self.admin.clone().get_cluster(pb::GetClusterRequest {}).await;
         if answer.as_ref().is_err_and(|status| status.code() == tonic::Code::Unavailable) {
             let mut request = tonic::Request::new(pb::GetClusterRequest {});
-            request.metadata_mut().insert("orlop-stale", tonic::metadata::MetadataValue::from_static("true"));
+            request.metadata_mut().insert(STALE, tonic::metadata::MetadataValue::from_static("true"));
             answer = self.admin.clone().get_cluster(request).await;
         }
         Ok(self.answer(answer)?.try_into()?)

@@ -141,8 +141,6 @@ impl IdentityDirectory {
         leaf: &CertificateDer<'_>,
         key: &PrivateKey,
     ) -> Result<(), IdentityError> {
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0);
-        made.map_err(|source| IdentityError::Io { path: self.0.clone(), source })?;
         let certificate = |der: &CertificateDer<'_>| pem::Pem::new("CERTIFICATE", der.to_vec());
         self.replace(AUTHORITY, &pem::encode(&certificate(authority)))?;
         let key = pem::Pem::new("PRIVATE KEY", key.der().to_vec());
@@ -177,24 +175,37 @@ impl IdentityDirectory {
 
     fn replace(&self, file: &str, text: &str) -> Result<(), IdentityError> {
         let path = self.0.join(file);
-        let aside = self.0.join(format!("{file}.new"));
-        let replaced = (|| {
-            let mut options = std::fs::OpenOptions::new();
-            let mut written = options.write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
-            written.write_all(text.as_bytes())?;
-            written.sync_all()?;
-            std::fs::rename(&aside, &path)?;
-            std::fs::File::open(&self.0)?.sync_all()
-        })();
-        replaced.map_err(|source| IdentityError::Io { path, source })
+        replace_file(&path, text.as_bytes()).map_err(|source| IdentityError::Io { path, source })
     }
+}
+
+/// Writes a file, for its owner only, in place of the one that is there: whoever reads it finds all of the one or all of
+/// the other, also after an end of power. The directory is made. Durable when it returns.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let mut aside = name.to_owned();
+    aside.push(".new");
+    let aside = directory.join(aside);
+    let mut options = std::fs::OpenOptions::new();
+    let mut written = options.write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+    written.write_all(bytes)?;
+    written.sync_all()?;
+    std::fs::rename(&aside, path)?;
+    std::fs::File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use orlop_identity::Identity;
-    use orlop_identity::authority::{Addresses, Authority, LEAF_LIFETIME};
+    use orlop_identity::authority::{Addresses, Authority};
+    use orlop_model::trust::CERTIFICATE_LIFETIME;
     use orlop_model::{ClusterId, NodeId, Timestamp};
     use ring::rand::SystemRandom;
     use std::os::unix::fs::PermissionsExt;
@@ -210,7 +221,7 @@ mod tests {
         let identity = Identity::Node { cluster, node: NodeId::from_u128(2) };
         let issue = |key: &PrivateKey| {
             authority
-                .issue(&key.public(), identity, &Addresses::default(), LEAF_LIFETIME, now, &random)
+                .issue(&key.public(), identity, &Addresses::default(), CERTIFICATE_LIFETIME, now, &random)
                 .expect("issued")
         };
         for _ in 0..2 {

@@ -14,25 +14,9 @@ use orlop_proto::InvalidWire;
 use orlop_proto::identity::v1 as pb;
 use pb::identity_service_client::IdentityServiceClient;
 use rustls::pki_types::CertificateDer;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
-use std::{fs, io};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
-
-/// The id of the agent whose data directory this is, or else one for it to begin with.
-///
-/// # Errors
-/// The file with the id cannot be read, or holds something else.
-pub fn node_id(agent_data_dir: &Path) -> Result<NodeId, IdentityError> {
-    let path = agent_data_dir.join("node-id");
-    let read = fs::read_to_string(&path)
-        .and_then(|text| text.trim().parse().map_err(|invalid| io::Error::new(io::ErrorKind::InvalidData, invalid)));
-    match read {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(NodeId::from_u128(uuid::Uuid::now_v7().as_u128())),
-        read => read.map_err(|source| IdentityError::Io { path, source }),
-    }
-}
 
 /// Who joins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,8 +50,8 @@ pub enum JoinError {
     Answer(String),
 }
 
-/// What came of joining, beside the identity in its directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What came of joining. It is worth nothing until it is [kept](Self::keep).
+#[derive(Debug)]
 pub struct Joined {
     /// Who the machine is now.
     pub identity: Identity,
@@ -75,9 +59,21 @@ pub struct Joined {
     pub members: Vec<HostPort>,
     /// For a member: the cluster's key, 32 bytes.
     pub cluster_key: Vec<u8>,
+    authority: AuthorityCertificate,
+    leaf: CertificateDer<'static>,
+    key: PrivateKey,
 }
 
 impl Joined {
+    /// Keeps the identity in a directory.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep(&self, directory: &IdentityDirectory) -> Result<(), IdentityError> {
+        directory.write_members(&self.members)?;
+        directory.write(self.authority.der(), &self.leaf, &self.key)
+    }
+
     /// The member's number, for one that joined as a member.
     pub fn member(&self) -> Option<MemberId> {
         match self.identity {
@@ -88,19 +84,14 @@ impl Joined {
 }
 
 /// Joins the cluster whose members are at the addresses, with a token that pins the cluster's authority: a machine that
-/// answers and is not of that cluster hears nothing. Keeps the identity in the directory.
+/// answers and is not of that cluster hears nothing.
 ///
 /// # Errors
-/// When the token is not good, nobody of the cluster answers, or the identity cannot be kept.
-pub async fn join(
-    members: &[HostPort],
-    token: &JoinToken,
-    joining: &Joining,
-    directory: &IdentityDirectory,
-) -> Result<Joined, JoinError> {
+/// When the token is not good, or nobody of the cluster answers.
+pub async fn join(members: &[HostPort], token: &JoinToken, joining: &Joining) -> Result<Joined, JoinError> {
     let address = Address::Members(members.to_vec());
     let channel = joining_channel(&address, token.fingerprint).map_err(Error::from)?;
-    join_over(channel, &address, token, joining, directory).await
+    join_over(channel, &address, token, joining).await
 }
 
 /// The same over a channel that is trusted for other reasons, such as a socket of this machine.
@@ -112,7 +103,6 @@ pub async fn join_over(
     address: &Address,
     token: &JoinToken,
     joining: &Joining,
-    directory: &IdentityDirectory,
 ) -> Result<Joined, JoinError> {
     let key = PrivateKey::generate().map_err(|e| JoinError::Key(e.to_string()))?;
     let mut request = pb::JoinRequest {
@@ -143,9 +133,8 @@ pub async fn join_over(
         return Err(JoinError::Answer(format!("an identity as {}", certificate.identity)));
     }
     let members = addresses(&answer.members)?;
-    directory.write(authority.der(), &leaf, &key)?;
-    directory.write_members(&members)?;
-    Ok(Joined { identity: certificate.identity, members, cluster_key: answer.cluster_key })
+    let (identity, cluster_key) = (certificate.identity, answer.cluster_key);
+    Ok(Joined { identity, members, cluster_key, authority, leaf, key })
 }
 
 type Certified = (CertificateDer<'static>, AuthorityCertificate, PeerCertificate);
@@ -229,10 +218,8 @@ pub async fn renew(directory: &IdentityDirectory) -> Result<(), JoinError> {
     let address = Address::Joined(directory.path().to_owned());
     let channel = address.channel().map_err(Error::from)?;
     let key = PrivateKey::generate().map_err(|e| JoinError::Key(e.to_string()))?;
-    let request = pb::RenewRequest {
-        certificate_request: key.request().map_err(|e| JoinError::Key(e.to_string()))?,
-        addresses: Vec::new(),
-    };
+    let certificate_request = key.request().map_err(|e| JoinError::Key(e.to_string()))?;
+    let request = pb::RenewRequest { certificate_request };
     let answer = IdentityServiceClient::new(channel).renew(request).await;
     let answer = answer.map_err(|status| Error::from_status(&status, &address))?.into_inner();
     let (leaf, authority, _) = read(answer.certificate)?;

@@ -14,6 +14,7 @@ use orlop_model::{
     DeploymentName, Event, Generation, NodeId, ReplicaId, Revision, Scheduling, ServiceChange, ServiceName, ServiceRef,
     Subject,
 };
+use orlop_proto::metadata::REQUEST_ID;
 use orlop_proto::operator::v1 as pb;
 use orlop_proto::watch::v1::watch_service_client::WatchServiceClient;
 use orlop_proto::{InvalidWire, Within};
@@ -25,8 +26,6 @@ use tonic::{Request, Response, Status};
 /// The most bytes of an archive in one message.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Metadata that names a change, so that asking for it again does not do it again: a UUID.
-const REQUEST_ID: &str = "orlop-request-id";
 /// How long a change is asked for again while members go away.
 const RETRY_WRITES_FOR: Duration = Duration::from_secs(10);
 const RETRY_WRITES_EVERY: Duration = Duration::from_millis(100);

@@ -18,16 +18,20 @@ type Chunk = Result<pb::SaveSnapshotResponse, Status>;
 impl Control {
     /// The state of now as a file, in pieces. An error in the middle ends the stream with it, so a file that was cut short is
     /// known to be.
-    pub(crate) fn save_snapshot(&self) -> Answers<pb::SaveSnapshotResponse> {
+    pub(crate) fn save_snapshot(&self) -> Result<Answers<pb::SaveSnapshotResponse>, Status> {
+        let busy =
+            || Status::resource_exhausted("a snapshot is being saved from this member already; try again after it");
+        let one = self.saving.clone().try_acquire_owned().map_err(|_| busy())?;
         let (pieces, stream) = mpsc::channel(CHUNKS_MAX);
         let consensus = self.consensus.clone();
         self.tasks.spawn(async move {
+            let _one = one;
             let writer = Pieces { pieces: pieces.clone(), pending: Vec::new() };
             if let Err(error) = consensus.save(writer).await {
                 pieces.send(Err(Status::internal(orlop_client::chain(&error)))).await.ok();
             }
         });
-        Box::pin(ReceiverStream::new(stream))
+        Ok(Box::pin(ReceiverStream::new(stream)))
     }
 }
 

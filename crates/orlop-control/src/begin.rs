@@ -4,8 +4,9 @@ use crate::config::Listen;
 use crate::control::{Control, new_cluster_id};
 use crate::enroll::enroll;
 use crate::front::Listener;
+use crate::home::HomeError;
 use crate::{Error, trust};
-use orlop_client::HostPort;
+use orlop_client::{HostPort, IdentityError};
 use orlop_model::{Member, MemberId, NodeName};
 use orlop_state::command::{AddMember, InitCluster, MoveMember, RemoveMember};
 use orlop_state::{Answer, Kind};
@@ -41,7 +42,10 @@ impl Control {
         self.tasks.spawn(self.clone().follow_leadership());
         self.tasks.spawn(trust::keep_renewed(self.clone()));
         if let Some(advertise) = advertise {
-            let members = self.home.identity().members().unwrap_or_default();
+            let members = match self.home.identity().members() {
+                Err(IdentityError::Absent(_)) => Vec::new(),
+                members => members.map_err(HomeError::from)?,
+            };
             let (consensus, peers) = (self.consensus.clone(), self.peers.clone());
             self.tasks.spawn(enroll(consensus, peers, members, advertise.clone(), self.stop.clone()));
         }
@@ -109,13 +113,12 @@ impl Control {
     }
 }
 
-/// A member that nobody reaches has an address all the same: none.
+/// A member that nobody reaches has an address all the same, at which nobody can be: no [`HostPort`] reads it.
 fn address(advertise: Option<&HostPort>) -> String {
-    advertise.map_or_else(|| "nowhere".to_owned(), ToString::to_string)
+    advertise.map_or_else(|| "nowhere:0".to_owned(), ToString::to_string)
 }
 
 fn own_name() -> NodeName {
-    let host = nix::unistd::gethostname().unwrap_or_default();
     #[expect(clippy::expect_used, reason = "the text is a constant and a valid name")]
-    NodeName::of_host(&host.to_string_lossy()).unwrap_or_else(|_| "control-plane".parse().expect("a name"))
+    orlop_client::host_name().unwrap_or_else(|_| "control-plane".parse().expect("a name"))
 }

@@ -17,6 +17,7 @@ use orlop_consensus::{Applied, Consensus, SubmitError};
 use orlop_identity::Caller;
 use orlop_model::trust::{Digest, Role};
 use orlop_model::{ClusterId, DeploymentName, NodeId, OperatorTokenId, ReplicaId, Revision, SessionId, Timestamp};
+use orlop_proto::metadata::{REQUEST_ID, STALE};
 use orlop_state::{Answer, Command, Kind, RequestId, stored};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -33,6 +34,10 @@ pub(crate) struct Control {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) renewals: Arc<Renewals>,
     pub(crate) watchers: Arc<Semaphore>,
+    /// One backup at a time.
+    pub(crate) saving: Arc<Semaphore>,
+    /// One examination at a time: it measures the disk.
+    pub(crate) examining: Arc<Semaphore>,
     pub(crate) reports: mpsc::Sender<Waiting>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
@@ -53,11 +58,6 @@ pub(crate) struct Call {
     /// the request, because under the same id something else is another request.
     pub(crate) request: Option<RequestId>,
 }
-
-/// Says of a read that any member may answer it, from what it knows.
-pub(crate) const STALE: &str = "orlop-stale";
-/// The metadata that names a change: a UUID.
-const REQUEST_ID: &str = "orlop-request-id";
 
 impl Call {
     /// Of a request that the front has let in; what came another way is nobody's.
@@ -118,6 +118,8 @@ impl Control {
             sessions: Arc::new(Sessions::new(config.sessions_max)),
             renewals: Arc::default(),
             watchers: Arc::new(Semaphore::new(config.watchers_max)),
+            saving: Arc::new(Semaphore::new(1)),
+            examining: Arc::new(Semaphore::new(1)),
             tasks,
             leading: Arc::new(Leading::new(stop.clone())),
             stop,
@@ -153,11 +155,9 @@ impl Control {
 
     /// Opens the secrets that the assignments of an update name.
     pub(crate) fn reveal(&self, update: &mut Update) {
-        let mut key = None;
         update.reveal(|name| {
             let secret = self.machine.read(|state| state.secret(name).cloned())?;
-            let key = key.get_or_insert_with(|| self.home.key());
-            let opened = match key {
+            let opened = match self.trust.key() {
                 Ok(key) => seal::open_secret(key, name, &secret).map_err(|status| status.message().to_owned()),
                 Err(problem) => Err(problem.to_string()),
             };

@@ -1,6 +1,7 @@
 //! What members say of themselves when they are asked how they are: measured then, never remembered.
 
 use crate::control::{Control, now};
+use crate::status;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use orlop_proto::admin::v1 as pb;
@@ -19,6 +20,7 @@ const WRITES: usize = 10;
 impl Control {
     /// How this member is.
     pub(crate) async fn examine(&self) -> Result<pb::ExamineResponse, Status> {
+        let _one = self.examining.acquire().await.map_err(|_| status::stopping())?;
         let directory = self.config.data_dir.clone();
         let timed = tokio::task::spawn_blocking(move || (time_syncs(&directory), free(&directory))).await;
         let (syncs, free) = timed.map_err(|e| Status::internal(format!("the disk was not measured: {e}")))?;

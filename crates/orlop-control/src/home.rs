@@ -1,23 +1,27 @@
 //! What lies in a member's data directory beside the log, and how a cluster is made there.
 //!
 //! ```text
-//! raft/        the log and the snapshots
-//! identity/    the member's certificate and key
-//! cluster.key  what unseals what the state keeps sealed
-//! advertise    where the others reach the member, as host:port
-//! member       the member's number, where there is no identity yet
-//! alone        the mark of a member that went on alone: at its next start it forgets the others
+//! raft/         the log and the snapshots
+//! identity/     the member's certificate and key
+//! cluster.key   what unseals what the state keeps sealed
+//! advertise     where the others reach the member, as host:port
+//! member        the member's number, where there is no identity yet
+//! alone         the mark of a member that went on alone: at its next start it forgets the others
+//! initializing  the mark of a cluster that is being made: what else is here may be made anew
+//! init.sock     where the new cluster is spoken to while it is being made
+//! examination   what the speed of the disk is measured with, for a moment
 //! ```
 //!
 //! Nothing of it has a default: every key is made from the system's randomness.
 
 use crate::control::now;
 use crate::seal;
-use orlop_client::{HostPort, IdentityDirectory, IdentityError};
-use orlop_identity::authority::{Addresses, Authority, AuthorityError, LEAF_LIFETIME, PrivateKey};
+use orlop_client::{HostPort, IdentityDirectory, IdentityError, replace_file};
+use orlop_identity::authority::{Addresses, Authority, AuthorityError, PrivateKey};
 use orlop_identity::seal::KeyFileError;
 use orlop_identity::token::operator::SigningKey;
 use orlop_identity::{ClusterKey, Identity, NoRandomness};
+use orlop_model::trust::CERTIFICATE_LIFETIME;
 use orlop_model::{ClusterId, MemberId};
 use orlop_state::SealedAuthority;
 use orlop_state::command::InitialTrust;
@@ -29,10 +33,12 @@ use std::path::{Path, PathBuf};
 /// A member's data directory.
 #[derive(Debug, Clone)]
 pub struct Home {
+    log: PathBuf,
     key: PathBuf,
     advertise: PathBuf,
     member: PathBuf,
     alone: PathBuf,
+    initializing: PathBuf,
     identity: IdentityDirectory,
 }
 
@@ -84,12 +90,19 @@ impl Home {
     /// The home in a data directory; it need not be there.
     pub fn new(data_dir: &Path) -> Self {
         Self {
+            log: data_dir.join("raft"),
             key: data_dir.join("cluster.key"),
             advertise: data_dir.join("advertise"),
             member: data_dir.join("member"),
             alone: data_dir.join("alone"),
+            initializing: data_dir.join("initializing"),
             identity: IdentityDirectory::new(data_dir.join("identity")),
         }
+    }
+
+    /// Where the log and the snapshots lie.
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
     }
 
     /// Where the member's identity lies.
@@ -121,13 +134,7 @@ impl Home {
     /// # Errors
     /// When it cannot be written.
     pub fn keep_key(&self, key: &ClusterKey) -> Result<(), HomeError> {
-        match std::fs::remove_file(&self.key) {
-            Err(problem) if problem.kind() != io::ErrorKind::NotFound => {
-                return Err(KeyFileError::Io { path: self.key.clone(), problem }.into());
-            }
-            _ => {}
-        }
-        Ok(key.write_file(&self.key)?)
+        replace(&self.key, key.bytes())
     }
 
     /// Where the others reach the member, if that was written down.
@@ -143,17 +150,17 @@ impl Home {
     /// # Errors
     /// When it cannot be written.
     pub fn keep_advertise(&self, address: &HostPort) -> Result<(), HomeError> {
-        write(&self.advertise, &address.to_string())
+        replace(&self.advertise, format!("{address}\n").as_bytes())
     }
 
     /// Writes down which member lives here, before it has an identity.
     pub(crate) fn keep_member(&self, member: MemberId) -> Result<(), HomeError> {
-        write(&self.member, &member.to_string())
+        replace(&self.member, format!("{member}\n").as_bytes())
     }
 
     /// Notes that the member has gone on alone.
     pub(crate) fn mark_alone(&self) -> Result<(), HomeError> {
-        write(&self.alone, "")
+        replace(&self.alone, b"")
     }
 
     /// Has the member gone on alone, and not forgotten the others yet?
@@ -163,8 +170,27 @@ impl Home {
 
     /// The others are forgotten.
     pub(crate) fn unmark_alone(&self) -> Result<(), HomeError> {
-        let failed = |source| IdentityError::Io { path: self.alone.clone(), source };
-        Ok(std::fs::remove_file(&self.alone).map_err(failed)?)
+        remove(&self.alone)
+    }
+
+    /// Does a member live here, or did one begin to?
+    pub(crate) fn is_used(&self) -> Result<bool, HomeError> {
+        Ok(self.log.exists() || self.member()?.is_some())
+    }
+
+    /// Is a cluster being made here, or was the making of one cut short?
+    pub(crate) fn is_being_made(&self) -> bool {
+        self.initializing.exists()
+    }
+
+    /// Notes that a cluster is being made here.
+    pub(crate) fn begin_to_make(&self) -> Result<(), HomeError> {
+        replace(&self.initializing, b"")
+    }
+
+    /// The cluster is made.
+    pub(crate) fn end_making(&self) -> Result<(), HomeError> {
+        remove(&self.initializing)
     }
 
     fn read<T: std::str::FromStr<Err: std::fmt::Display>>(&self, path: &Path) -> Result<Option<T>, HomeError> {
@@ -197,14 +223,20 @@ impl Home {
     ) -> Result<(), HomeError> {
         let own = PrivateKey::generate().map_err(AuthorityError::from)?;
         let addresses = addresses(advertise);
-        let leaf = authority.issue(&own.public(), identity, &addresses, LEAF_LIFETIME, now(), &SystemRandom::new())?;
+        let leaf =
+            authority.issue(&own.public(), identity, &addresses, CERTIFICATE_LIFETIME, now(), &SystemRandom::new())?;
         Ok(self.identity.write(authority.certificate().der(), &leaf, &own)?)
     }
 }
 
-fn write(path: &Path, text: &str) -> Result<(), HomeError> {
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), HomeError> {
     let failed = |source| IdentityError::Io { path: path.to_owned(), source };
-    Ok(std::fs::write(path, format!("{text}\n")).map_err(failed)?)
+    Ok(replace_file(path, bytes).map_err(failed)?)
+}
+
+fn remove(path: &Path) -> Result<(), HomeError> {
+    let failed = |source| IdentityError::Io { path: path.to_owned(), source };
+    Ok(std::fs::remove_file(path).map_err(failed)?)
 }
 
 /// What a member's certificate is good for in the eyes of programs that look at addresses.

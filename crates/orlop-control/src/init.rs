@@ -2,6 +2,7 @@
 //! and makes the tokens with which other machines join.
 
 use crate::config::{Config, Listen};
+use crate::home::{Home, HomeError};
 use crate::{Error, start};
 use orlop_client::{Address, HostPort, IdentityDirectory, JoinError, Joining};
 use orlop_identity::token::{InvalidToken, JoinToken};
@@ -41,8 +42,8 @@ pub struct Initialized {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InitError {
-    /// There is one already.
-    #[error("there is a cluster in {} already; start it, or give another data directory", .0.display())]
+    /// A member of a cluster lives there already.
+    #[error("a member of a cluster lives in {} already; start it, or give another data directory", .0.display())]
     Exists(PathBuf),
     /// Others could not reach it.
     #[error("where do other machines reach this one? Give --advertise HOST[:PORT]")]
@@ -53,6 +54,9 @@ pub enum InitError {
     /// It did not do what was asked of it.
     #[error("the new cluster refused: {0}")]
     Refused(String),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Home(#[from] HomeError),
     /// This machine's node was not let in.
     #[error("this machine's node could not join")]
     Node(#[from] JoinError),
@@ -74,10 +78,11 @@ impl From<Status> for InitError {
 pub async fn init(init: Init) -> Result<Initialized, InitError> {
     let Init { mut config, node, joins, tokens_for } = init;
     let Some(address) = config.advertise.clone() else { return Err(InitError::NoAddress) };
-    let initialized = config.data_dir.join("initialized");
-    if initialized.exists() {
+    let home = Home::new(&config.data_dir);
+    if home.is_used()? && !home.is_being_made() {
         return Err(InitError::Exists(config.data_dir));
     }
+    home.begin_to_make()?;
     let socket = config.data_dir.join("init.sock");
     config.listen = vec![Listen::Unix(socket.clone())];
     config.listen_tls = false;
@@ -90,10 +95,11 @@ pub async fn init(init: Init) -> Result<Initialized, InitError> {
     let node_token = token(&channel, pb::JoinKind::Node, joins.saturating_add(1), tokens_for).await?;
     let member_token = token(&channel, pb::JoinKind::Member, joins, tokens_for).await?;
     if let Some((node, directory)) = node {
-        let joined = orlop_client::join_over(channel, &local, &node_token, &Joining::Node(node), &directory).await?;
+        let joined = orlop_client::join_over(channel, &local, &node_token, &Joining::Node(node)).await?;
+        joined.keep(&directory).map_err(JoinError::from)?;
         tracing::info!(identity = %joined.identity, "this machine's node has joined");
     }
-    std::fs::write(&initialized, "").map_err(|e| InitError::Refused(format!("{}: {e}", initialized.display())))?;
+    home.end_making()?;
     stop.cancel();
     running.wait().await?;
     Ok(Initialized { address, member_token, node_token })

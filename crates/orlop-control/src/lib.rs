@@ -56,9 +56,10 @@ use crate::control::{Control, Parts};
 use crate::front::{Front, Guard, Limits, Listener};
 use crate::peers::Peers;
 use crate::trust::Trust;
+use orlop_client::HostPort;
 use orlop_model::MemberId;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -167,7 +168,7 @@ pub async fn start(mut config: Config, stop: CancellationToken) -> Result<Runnin
     if config.listen_tls
         && let Some(advertise) = &config.advertise
     {
-        config.listen.push(Listen::Tls(SocketAddr::from(([0, 0, 0, 0], advertise.port()))));
+        config.listen.push(Listen::Tls(SocketAddr::from((any_address(advertise), advertise.port()))));
     }
     if config.listen.is_empty() {
         return Err(Error::Config("no address to listen on; give a unix socket or https://ADDRESS:PORT".into()));
@@ -176,7 +177,7 @@ pub async fn start(mut config: Config, stop: CancellationToken) -> Result<Runnin
     for listen in &config.listen {
         listeners.push(Listener::bind(listen).await?);
     }
-    let directory = config.data_dir.join("raft");
+    let directory = home.log().to_owned();
     // Specs may hold what is nobody else's business.
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
     made.map_err(|source| Error::DataDirectory { path: directory.clone(), source })?;
@@ -208,6 +209,13 @@ pub async fn start(mut config: Config, stop: CancellationToken) -> Result<Runnin
     }
     let served = tokio::spawn(serve_until(control, listeners, config, tasks, stop));
     Ok(Running { listening, served })
+}
+
+/// All of the machine's addresses, those of IPv6 included unless others dial one of IPv4 or the machine has no IPv6.
+fn any_address(advertise: &HostPort) -> IpAddr {
+    let is_v4 = advertise.host().parse::<Ipv4Addr>().is_ok();
+    let has_v6 = || std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
+    if is_v4 || !has_v6() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }
 
 /// Runs a control plane until `stop` is cancelled.

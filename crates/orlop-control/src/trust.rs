@@ -7,7 +7,7 @@ use crate::seal;
 use orlop_client::{HostPort, IdentityError};
 use orlop_identity::tls::{self, Credentials};
 use orlop_identity::token::operator::{self, TrustedKey, VerifyingKey};
-use orlop_identity::{AuthorityCertificate, Caller, Identity, OperatorCaller, PeerCertificate};
+use orlop_identity::{AuthorityCertificate, Caller, ClusterKey, Identity, OperatorCaller, PeerCertificate};
 use orlop_model::{MemberId, Timestamp};
 use orlop_state::SigningKeyRecord;
 use std::path::PathBuf;
@@ -22,6 +22,7 @@ use tonic::Status;
 pub(crate) struct Trust {
     machine: Arc<Machine>,
     home: Home,
+    key: OnceLock<ClusterKey>,
     /// Unset: the member has only sockets of its own machine.
     shown: OnceLock<Shown>,
 }
@@ -56,7 +57,7 @@ pub enum TrustError {
 
 impl Trust {
     pub(crate) fn new(machine: Arc<Machine>, home: &Home) -> Self {
-        Self { machine, home: home.clone(), shown: OnceLock::new() }
+        Self { machine, home: home.clone(), key: OnceLock::new(), shown: OnceLock::new() }
     }
 
     /// Shows the identity that lies in the member's home, if one does.
@@ -73,6 +74,17 @@ impl Trust {
         // Loaded once; what is renewed replaces what the credentials show.
         let _ = self.shown.set(Shown { authority: kept.authority, credentials, acceptor });
         Ok(())
+    }
+
+    /// The cluster's key. Never another while the member runs.
+    pub(crate) fn key(&self) -> Result<&ClusterKey, HomeError> {
+        match self.key.get() {
+            Some(key) => Ok(key),
+            None => {
+                let key = self.home.key()?;
+                Ok(self.key.get_or_init(|| key))
+            }
+        }
     }
 
     /// Takes TLS connections; `None` when the member has no identity to show.
@@ -99,7 +111,7 @@ impl Trust {
 
     /// Certifies this member anew, with a new key.
     pub(crate) fn certify(&self, member: MemberId, advertise: Option<&HostPort>) -> Result<(), TrustError> {
-        let authority = seal::open_authority(&self.home.key()?, &self.machine);
+        let authority = seal::open_authority(self.key()?, &self.machine);
         let authority = authority.map_err(|status| TrustError::Sealed(status.message().to_owned()))?;
         let identity = Identity::Member { cluster: authority.certificate().cluster(), member };
         self.home.certify(&authority, identity, advertise)?;

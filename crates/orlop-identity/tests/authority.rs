@@ -5,10 +5,9 @@
     reason = "what may be assumed of a peer is the matter of the lint; a test that assumes wrongly fails"
 )]
 
-use orlop_identity::authority::{
-    AUTHORITY_LIFETIME, Addresses, AuthorityError, InvalidRequest, LEAF_LIFETIME, PrivateKey, PublicKey,
-};
+use orlop_identity::authority::{AUTHORITY_LIFETIME, Addresses, AuthorityError, InvalidRequest, PrivateKey, PublicKey};
 use orlop_identity::{Authority, AuthorityCertificate, Identity, PeerCertificate};
+use orlop_model::trust::CERTIFICATE_LIFETIME;
 use orlop_model::{ClusterId, MemberId, NodeId, Timestamp};
 use ring::rand::SystemRandom;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -57,7 +56,7 @@ fn issue(
     addresses: &Addresses,
 ) -> Result<rustls::pki_types::CertificateDer<'static>, AuthorityError> {
     let key = PrivateKey::generate().unwrap().public();
-    authority.issue(&key, identity, addresses, LEAF_LIFETIME, NOW, &SystemRandom::new())
+    authority.issue(&key, identity, addresses, CERTIFICATE_LIFETIME, NOW, &SystemRandom::new())
 }
 
 #[test]

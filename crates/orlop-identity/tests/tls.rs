@@ -5,10 +5,10 @@
     reason = "what may be assumed of a peer is the matter of the lint; a test that assumes wrongly fails"
 )]
 
-use orlop_identity::authority::{Addresses, LEAF_LIFETIME, PrivateKey, RENEWAL_GRACE};
+use orlop_identity::authority::{Addresses, PrivateKey};
 use orlop_identity::tls::{Credentials, Expected, client_config, joining_config, server_config};
 use orlop_identity::{Authority, Identity, PeerCertificate, ProgramRole};
-use orlop_model::trust::Digest;
+use orlop_model::trust::{CERTIFICATE_LIFETIME, Digest, RENEWAL_GRACE};
 use orlop_model::{ClusterId, MemberId, Millis, NodeId, Timestamp};
 use ring::rand::SystemRandom;
 use rustls::pki_types::{ServerName, UnixTime};
@@ -50,7 +50,7 @@ fn leaf(authority: &Authority, identity: Identity) -> (rustls::pki_types::Certif
     let key = PrivateKey::generate().unwrap();
     let public = orlop_identity::authority::PublicKey::of_request(&key.request().unwrap()).unwrap();
     let (addresses, random) = (Addresses::default(), SystemRandom::new());
-    (authority.issue(&public, identity, &addresses, LEAF_LIFETIME, NOW, &random).unwrap(), key)
+    (authority.issue(&public, identity, &addresses, CERTIFICATE_LIFETIME, NOW, &random).unwrap(), key)
 }
 
 /// What the server learns of the client, or the first error of either side.
@@ -120,7 +120,7 @@ fn a_client_is_known_by_its_certificate_and_may_have_none() {
         assert_eq!(peer.as_ref().map(|peer| peer.identity), identity);
         if let Some(peer) = peer {
             assert_eq!(peer.not_before, Timestamp(NOW.0 - 300_000));
-            assert_eq!(peer.not_after, NOW + LEAF_LIFETIME);
+            assert_eq!(peer.not_after, NOW + CERTIFICATE_LIFETIME);
             assert_eq!(peer.serial.len(), 32);
         }
     }
@@ -178,11 +178,12 @@ fn who_joins_believes_the_pinned_authority_only() {
 fn a_client_whose_certificate_has_ended_is_let_in_to_renew_it_for_thirty_days() {
     let world = world();
     let client = client_of(&world.authority, Some(node()), Expected::AnyMember);
-    let end = NOW + LEAF_LIFETIME;
+    let end = NOW + CERTIFICATE_LIFETIME;
     // The server's own certificate must be good.
     let at = |now: Timestamp| {
         let (key, random) = (PrivateKey::generate().unwrap(), SystemRandom::new());
-        let leaf = world.authority.issue(&key.public(), member(1), &Addresses::default(), LEAF_LIFETIME, now, &random);
+        let leaf =
+            world.authority.issue(&key.public(), member(1), &Addresses::default(), CERTIFICATE_LIFETIME, now, &random);
         let fresh = Credentials::new(&leaf.unwrap(), world.authority.certificate().der(), &key).unwrap();
         let server = server_config(world.authority.certificate().clone(), fresh).unwrap();
         handshake(&server, &client, now)
@@ -200,8 +201,8 @@ fn a_client_whose_certificate_has_ended_is_let_in_to_renew_it_for_thirty_days() 
 fn a_server_whose_certificate_has_ended_is_refused() {
     let world = world();
     let client = client_of(&world.authority, None, Expected::AnyMember);
-    assert_eq!(handshake(&world.server, &client, NOW + LEAF_LIFETIME), Ok(None));
-    refused(handshake(&world.server, &client, NOW + LEAF_LIFETIME + Millis(1000)), "Chain");
+    assert_eq!(handshake(&world.server, &client, NOW + CERTIFICATE_LIFETIME), Ok(None));
+    refused(handshake(&world.server, &client, NOW + CERTIFICATE_LIFETIME + Millis(1000)), "Chain");
 }
 
 #[test]

@@ -35,16 +35,12 @@ pub const JOIN_TOKEN_LIFETIME_MAX: Millis = Millis::from_secs(30 * 86_400);
 pub const OPERATORS_MAX: usize = 1_000;
 /// The most patterns of deployments that one operator is limited to.
 pub const PATTERNS_MAX: usize = 100;
-/// The longest life of an operator's token, and the longest overlap of signing keys.
-pub const OPERATOR_TOKEN_LIFETIME_MAX: Millis = Millis::from_secs(366 * 86_400);
 /// The most revoked tokens of operators that are remembered.
 pub const REVOKED_TOKENS_MAX: usize = 10_000;
 /// The most keys of operators' tokens, those included that retire.
 pub const SIGNING_KEYS_MAX: usize = 16;
 /// The most identities whose certificates are refused.
 pub const REVOKED_IDENTITIES_MAX: usize = 10_000;
-/// For so long a revocation is remembered: longer than any certificate can be used or renewed.
-pub const REVOCATION_KEPT: Millis = Millis::from_secs(60 * 86_400);
 /// The most secrets.
 pub const SECRETS_MAX: usize = 1_000;
 /// The longest sealed value, in bytes: a secret, and what sealing adds.

@@ -6,7 +6,7 @@ use crate::answer::Refusal;
 use crate::state::State;
 use orlop_model::trust::{Digest, JoinKind, JoinToken, JoinTokenId, Operator, OperatorName, SecretName, SigningKeyId};
 use orlop_model::{Millis, NodeId, OperatorTokenId, ServiceRef, Timestamp};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Whom the cluster trusts with what.
@@ -143,13 +143,6 @@ impl State {
     /// The version of the key that secrets are to be sealed with.
     pub fn secret_key_version(&self) -> u32 {
         self.trust.as_ref().map_or(1, |trust| trust.secret_key_version)
-    }
-
-    /// The secrets that a node needs for the replicas that are placed there.
-    pub fn secrets_of(&self, node: NodeId) -> BTreeSet<&SecretName> {
-        let here = self.replicas.values().filter(|replica| replica.node == node);
-        let specs = here.filter_map(|replica| self.services.get(&replica.service)?.spec_of(replica.generation));
-        specs.flat_map(|spec| spec.workload.secrets()).collect()
     }
 
     /// The services that name a secret, or have a replica of an earlier generation that does.

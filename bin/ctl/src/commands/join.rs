@@ -7,7 +7,6 @@ use orlop_client::{Address, HostPort, IdentityDirectory, Joining, PORT_DEFAULT};
 use orlop_control::Home;
 use orlop_identity::ClusterKey;
 use orlop_identity::token::JoinToken;
-use orlop_model::NodeName;
 use orlop_model::trust::JoinKind;
 use serde::Serialize;
 use std::net::{ToSocketAddrs, UdpSocket};
@@ -37,7 +36,9 @@ pub(crate) async fn join(context: &Context, args: JoinArgs) -> Result<(), Failur
             JoinKind::Node => {
                 let directory = IdentityDirectory::new(&args.identity);
                 let joining = Joining::Node(orlop_client::node_id(&args.agent_data_dir).map_err(Failure::of)?);
-                orlop_client::join(members, token, &joining, &directory).await.map_err(Failure::of)?
+                let joined = orlop_client::join(members, token, &joining).await.map_err(Failure::of)?;
+                joined.keep(&directory).map_err(Failure::of)?;
+                joined
             }
         };
         text.push_str(&match token.kind {
@@ -69,15 +70,17 @@ async fn join_member(
     };
     let name = match &args.name {
         Some(name) => name.clone(),
-        None => own_name()?,
+        None => orlop_client::host_name().map_err(|invalid| Failure::usage(format!("{invalid}; give --name")))?,
     };
     let joining = Joining::Member { name, address: address.clone() };
-    let joined = orlop_client::join(members, token, &joining, home.identity()).await.map_err(Failure::of)?;
+    let joined = orlop_client::join(members, token, &joining).await.map_err(Failure::of)?;
     let invalid = || Failure::new(FAILED, "the control plane sent no key of the cluster; are the versions the same?");
     let key: [u8; 32] = joined.cluster_key.as_slice().try_into().map_err(|_| invalid())?;
     let key = ClusterKey::from_bytes(key).map_err(Failure::of)?;
     home.keep_key(&key).map_err(Failure::of)?;
     home.keep_advertise(&address).map_err(Failure::of)?;
+    // Last: with it the member is made, and everything else is there.
+    joined.keep(home.identity()).map_err(Failure::of)?;
     Ok(joined)
 }
 
@@ -93,13 +96,6 @@ fn own_address(members: &[HostPort]) -> Result<HostPort, Failure> {
         Some(HostPort::from(std::net::SocketAddr::from((ip, PORT_DEFAULT))))
     });
     found.ok_or_else(|| Failure::usage("where do the others reach this machine? Give --advertise HOST[:PORT]"))
-}
-
-fn own_name() -> Result<NodeName, Failure> {
-    let host = nix::unistd::gethostname().unwrap_or_default();
-    NodeName::of_host(&host.to_string_lossy()).map_err(|invalid| {
-        Failure::usage(format!("the host name cannot be the member's name ({invalid}); give --name"))
-    })
 }
 
 fn failure_of_token(invalid: orlop_identity::token::InvalidToken) -> Failure {

@@ -1,14 +1,12 @@
 //! What the machine is called and what it has.
 
 use super::NodeError;
+use orlop_client::NoHostName;
 use orlop_model::{Cpu, Memory, NodeName, Resources};
 
 /// The machine's host name, as a node's.
 pub(crate) fn host_name() -> Result<NodeName, NodeError> {
-    let found = nix::unistd::gethostname()
-        .map(|name| name.to_string_lossy().into_owned())
-        .map_err(|errno| NodeError::HostName { found: String::new(), problem: errno.to_string() })?;
-    NodeName::of_host(&found).map_err(|e| NodeError::HostName { found, problem: e.to_string() })
+    orlop_client::host_name().map_err(|NoHostName { found, problem }| NodeError::HostName { found, problem })
 }
 
 /// Cpu and memory of the machine, or of the cgroup that the agent is confined to, less the reserve.

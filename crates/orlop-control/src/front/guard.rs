@@ -4,7 +4,7 @@
 
 use super::Leave;
 use super::answer::{Body, refusal};
-use crate::control::{STALE, now};
+use crate::control::now;
 use crate::leading::Leading;
 use crate::peers::Peers;
 use crate::status;
@@ -12,6 +12,7 @@ use http::{Request, Response};
 use orlop_consensus::Consensus;
 use orlop_identity::Caller;
 use orlop_identity::access::{self, Served};
+use orlop_proto::metadata::STALE;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCO
 use http::request::Parts;
 use http::{Extensions, HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use orlop_proto::metadata::{REQUEST_ID, STALE};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -105,10 +106,10 @@ impl Input {
         let mut metadata = MetadataMap::new();
         // Both were checked when they were read.
         if let Some(key) = self.maybe("Idempotency-Key").and_then(|key| key.parse().ok()) {
-            metadata.insert("orlop-request-id", key);
+            metadata.insert(REQUEST_ID, key);
         }
         if self.flag("stale") {
-            metadata.insert("orlop-stale", tonic::metadata::MetadataValue::from_static("true"));
+            metadata.insert(STALE, tonic::metadata::MetadataValue::from_static("true"));
         }
         tonic::Request::from_parts(metadata, self.extensions.clone(), message)
     }

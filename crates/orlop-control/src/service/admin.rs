@@ -126,7 +126,7 @@ impl pb::admin_service_server::AdminService for Service {
         &self,
         _request: Request<pb::SaveSnapshotRequest>,
     ) -> Result<Response<Self::SaveSnapshotStream>, Status> {
-        Ok(Response::new(self.0.save_snapshot()))
+        Ok(Response::new(self.0.save_snapshot()?))
     }
 
     async fn examine_cluster(

@@ -200,8 +200,9 @@ async fn a_node_whose_certificate_is_revoked_is_cut_off_in_the_middle_of_a_watch
     for id in [7, 8] {
         let directory = IdentityDirectory::new(world.folder().join(format!("node-{id}")));
         let node = NodeId::from_u128(id);
-        let joined = orlop_client::join(&[world.tls()], &token, &Joining::Node(node), &directory).await;
-        let identity = joined.expect("it joins").identity;
+        let joined = orlop_client::join(&[world.tls()], &token, &Joining::Node(node)).await.expect("it joins");
+        joined.keep(&directory).expect("kept");
+        let identity = joined.identity;
         // The members do not say where they are when nobody told them.
         directory.write_members(&[world.tls()]).expect("written");
         let channel = Address::Joined(directory.path().to_owned()).channel().expect("a channel");
@@ -328,8 +329,8 @@ async fn a_node_speaks_of_itself_and_its_own_replicas_only() {
     let mut client = client(&world);
     let token: JoinToken = node_token(&mut client, 1).await.parse().expect("a token");
     let directory = IdentityDirectory::new(world.folder().join("node"));
-    let joined = orlop_client::join(&[world.tls()], &token, &Joining::Node(NodeId::from_u128(7)), &directory).await;
-    joined.expect("it joins");
+    let joined = orlop_client::join(&[world.tls()], &token, &Joining::Node(NodeId::from_u128(7))).await;
+    joined.expect("it joins").keep(&directory).expect("kept");
     directory.write_members(&[world.tls()]).expect("written");
     let (own, other) = (world.agent_with_id("alpha", NodeId::from_u128(7)).await, world.agent("beta").await);
     let (mine, foreign) = (world.place("shop", own.node).await, world.place("other", other.node).await);
@@ -357,4 +358,25 @@ async fn a_node_speaks_of_itself_and_its_own_replicas_only() {
     let (events, _) = world.operator().events(&Default::default(), 2).await.expect("events");
     let about: Vec<_> = events.iter().map(|e| (e.subject.replica, e.subject.deployment.as_ref())).collect();
     assert_eq!(about, [(Some(mine), Some(&"shop".parse().expect("a name"))), (None, None)]);
+}
+
+#[tokio::test]
+async fn a_node_that_joins_right_after_its_revocation_is_believed() {
+    let world = World::start_with_tls().await;
+    let mut client = client(&world);
+    let mut identity = String::new();
+    // Certificates know whole seconds, and all of this takes less than one.
+    for round in 0..3 {
+        let token: JoinToken = node_token(&mut client, 1).await.parse().expect("a token");
+        let joined = orlop_client::join(&[world.tls()], &token, &Joining::Node(NodeId::from_u128(7))).await;
+        let joined = joined.expect("it joins");
+        let directory = IdentityDirectory::new(world.folder().join(format!("node-{round}")));
+        joined.keep(&directory).expect("kept");
+        directory.write_members(&[world.tls()]).expect("written");
+        let channel = Address::Joined(directory.path().to_owned()).channel().expect("a channel");
+        let who = IdentityServiceClient::new(channel).who_am_i(pb::WhoAmIRequest {}).await.expect("believed");
+        identity = who.into_inner().caller;
+        client.revoke_identity(pb::RevokeIdentityRequest { identity: identity.clone() }).await.expect("revoked");
+    }
+    assert!(identity.contains("/node/"), "{identity}");
 }

@@ -2,6 +2,7 @@
 
 mod identity;
 mod lapses;
+mod making;
 mod repeats;
 mod rest;
 mod sessions;

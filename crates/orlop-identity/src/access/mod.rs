@@ -51,7 +51,7 @@ pub struct Rule {
     pub program: bool,
     /// May operators, with at least which role?
     pub operator: Option<(Role, Scope)>,
-    /// May the holder of a certificate that has ended, within [`RENEWAL_GRACE`](crate::authority::RENEWAL_GRACE)?
+    /// May the holder of a certificate that has ended, within [`RENEWAL_GRACE`](orlop_model::trust::RENEWAL_GRACE)?
     pub expired: bool,
 }
 

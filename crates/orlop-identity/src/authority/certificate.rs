@@ -10,9 +10,6 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 /// Stands in the names of all certificates of all clusters.
 pub(super) const ORGANIZATION: &str = "Orlop";
 
-/// For so long after its end a certificate may still be renewed, and nothing else be done with it.
-pub const RENEWAL_GRACE: Millis = Millis::from_secs(30 * 86_400);
-
 /// A certificate that is none of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCertificate {
@@ -132,7 +129,7 @@ impl PeerCertificate {
         })
     }
 
-    /// Has it ended? Then its holder may renew it, until [`RENEWAL_GRACE`] has passed, and do nothing else.
+    /// Has it ended? Then its holder may renew it, until [`RENEWAL_GRACE`](orlop_model::trust::RENEWAL_GRACE) has passed, and do nothing else.
     pub fn expired(&self, now: Timestamp) -> bool {
         // The last second belongs to the validity (RFC 5280, 4.1.2.5).
         now.0 >= self.not_after.0.saturating_add(1000)

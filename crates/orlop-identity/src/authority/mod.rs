@@ -6,7 +6,7 @@
 mod certificate;
 mod keys;
 
-pub use certificate::{AuthorityCertificate, InvalidCertificate, PeerCertificate, RENEWAL_GRACE};
+pub use certificate::{AuthorityCertificate, InvalidCertificate, PeerCertificate};
 pub use keys::{InvalidRequest, PrivateKey, PublicKey};
 
 use crate::identity::Identity;
@@ -21,8 +21,6 @@ use rustls::pki_types::CertificateDer;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// How long a leaf is good when nobody says otherwise.
-pub const LEAF_LIFETIME: Millis = Millis::from_secs(24 * 3600);
 /// How long an authority is good.
 pub const AUTHORITY_LIFETIME: Millis = Millis::from_secs(10 * 365 * 86_400);
 /// Certificates begin this long before they are made, so that a clock that is behind takes them.

@@ -1,6 +1,7 @@
 //! Which certificates are believed.
 
-use crate::authority::{AuthorityCertificate, InvalidCertificate, PeerCertificate, RENEWAL_GRACE};
+use crate::authority::{AuthorityCertificate, InvalidCertificate, PeerCertificate};
+use orlop_model::trust::RENEWAL_GRACE;
 use orlop_model::{ClusterId, MemberId, Timestamp};
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
 use rustls::{CertificateError, OtherError};

@@ -7,7 +7,7 @@ use crate::random::{self, NoRandomness};
 use crate::seal::{Weak, weakness};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use orlop_model::trust::{OperatorName, SigningKeyId};
+use orlop_model::trust::{OPERATOR_TOKEN_LIFETIME_MAX, OperatorName, SigningKeyId};
 use orlop_model::{ClusterId, Millis, OperatorTokenId, Timestamp};
 use ring::rand::SecureRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
@@ -15,8 +15,6 @@ use serde::{Deserialize, Serialize};
 
 /// The longest token that is looked at, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 1024;
-/// How long a token may be good at most.
-pub const LIFETIME_MAX: Millis = Millis::from_secs(366 * 86_400);
 /// By how much clocks of members may differ.
 pub const SKEW: Millis = Millis::from_secs(60);
 
@@ -191,7 +189,7 @@ pub fn verify(token: &str, cluster: ClusterId, keys: &[TrustedKey], now: Timesta
     }
     let seconds = |seconds: u64| Timestamp(seconds.saturating_mul(1000));
     let (issued_at, expires_at) = (seconds(body.iat), seconds(body.exp));
-    if expires_at <= issued_at || expires_at - issued_at > LIFETIME_MAX {
+    if expires_at <= issued_at || expires_at - issued_at > OPERATOR_TOKEN_LIFETIME_MAX {
         return Err(Malformed("its time is not between one second and 366 days"));
     }
     if now >= expires_at + SKEW {

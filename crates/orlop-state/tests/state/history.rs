@@ -247,7 +247,7 @@ fn check(state: &State) {
 
     // What a replica names is there for its node.
     for node in nodes.keys() {
-        assert!(state.secrets_of(*node).into_iter().all(|name| state.secret(name).is_some()), "a secret is gone");
+        assert!(secrets_at(state, *node).iter().all(|name| state.secret(name).is_some()), "a secret is gone");
     }
 
     // Every replica has the workload it was placed with, and no route is there twice.

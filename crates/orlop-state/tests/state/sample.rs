@@ -5,7 +5,7 @@ use orlop_model::spec::*;
 use orlop_model::*;
 use orlop_state::command::*;
 use orlop_state::{Answer, Applied, Command, Entity, Kind, State, stored};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A state with a clock that goes on by a second with every command.
 #[derive(Clone, Default)]
@@ -171,4 +171,14 @@ pub(crate) fn with_services<const N: usize>(name: &str, services: [(&str, Servic
 /// A node's agent is not heard.
 pub(crate) fn silent(node: NodeId) -> Kind {
     Kind::JudgeNodes(JudgeNodes::one(node, Verdict::Suspect))
+}
+
+/// The secrets that a node needs for the replicas that are placed there.
+pub(crate) fn secrets_at(state: &State, node: NodeId) -> BTreeSet<orlop_model::trust::SecretName> {
+    let assigned = orlop_state::view::snapshot(state, &View::Node(node));
+    let workloads = assigned.into_iter().filter_map(|object| match object {
+        Object::Assignment(assignment) => Some(assignment.workload),
+        _ => None,
+    });
+    workloads.flat_map(|workload| workload.secrets().into_iter().cloned().collect::<Vec<_>>()).collect()
 }

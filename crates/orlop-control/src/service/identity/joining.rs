@@ -6,21 +6,24 @@ use crate::control::{Call, now};
 use crate::service::{parsed, parsed_if_set};
 use crate::status;
 use orlop_client::HostPort;
-use orlop_identity::authority::{Addresses, AuthorityError, LEAF_LIFETIME, PublicKey};
+use orlop_identity::authority::{Addresses, AuthorityError, PublicKey};
 use orlop_identity::token::JoinToken;
 use orlop_identity::{Authority, Caller, Identity, PeerCertificate, ProgramRole};
-use orlop_model::trust::{self, JoinKind, Operator};
-use orlop_model::{Member, Millis, NodeId};
+use orlop_model::trust::{self, CERTIFICATE_LIFETIME, JoinKind, Operator};
+use orlop_model::{Member, Millis, NodeId, Timestamp};
 use orlop_proto::identity::v1 as pb;
 use orlop_state::command::{
     AddMember, CreateJoinToken, Joins, RevokeIdentity, RevokeJoinToken, TrustCommand, UseJoinToken,
 };
 use orlop_state::{Answer, Kind, Presented, Refusal};
 use ring::rand::SystemRandom;
+use std::time::Duration;
 use tonic::{Request, Status};
 
 /// How long a join token is good when nobody says otherwise.
 const TOKEN_LIFETIME: Millis = Millis::from_secs(3600);
+/// How long a join waits at most for the second to end in which earlier certificates were revoked.
+const REVOCATION_WAIT: Duration = Duration::from_secs(3);
 
 impl Service {
     pub(super) async fn join(&self, request: Request<pb::JoinRequest>) -> Result<pb::JoinResponse, Status> {
@@ -63,6 +66,7 @@ impl Service {
             Identity::Member { .. } => self.cluster_key()?.bytes().to_vec(),
             Identity::Node { .. } | Identity::Role { .. } => Vec::new(),
         };
+        self.outlast_revocation(identity).await?;
         let certificate = Some(certify(&authority, &key, identity, &addresses)?);
         Ok(pb::JoinResponse { certificate, cluster_key, members: self.members() })
     }
@@ -73,15 +77,12 @@ impl Service {
         };
         let request = request.into_inner();
         let key = PublicKey::of_request(&request.certificate_request).map_err(|e| invalid(&e))?;
-        let addresses = match shown.identity {
-            Identity::Member { member, .. } => {
-                let own = self.0.machine.read(|state| state.member(member).cloned());
-                let own = own.ok_or_else(|| Status::permission_denied("the member was removed from the cluster"))?;
-                with_loopback(addresses(&[request.addresses, host_of(&own)].concat())?)
-            }
-            Identity::Node { .. } | Identity::Role { .. } => Addresses::default(),
-        };
-        let certificate = Some(certify(&self.authority()?, &key, shown.identity, &addresses)?);
+        if matches!(shown.identity, Identity::Member { .. }) {
+            return Err(Status::permission_denied("a member renews its certificate itself: it has what it takes"));
+        }
+        let certificate = Some(certify(&self.authority()?, &key, shown.identity, &Addresses::default())?);
+        // It may have been revoked since the call came in.
+        self.0.trust.check(&shown)?;
         Ok(pb::RenewResponse { certificate, members: self.members() })
     }
 
@@ -179,12 +180,28 @@ impl Service {
         done(self.0.submit_as(&call, Kind::Trust(TrustCommand::RevokeIdentity(revoke))).await?)
     }
 
+    /// Waits until a new certificate of an identity is good. They know whole seconds only, and in the one in which the
+    /// earlier ones were revoked none is.
+    async fn outlast_revocation(&self, identity: Identity) -> Result<(), Status> {
+        let text = identity.to_string();
+        let begun = tokio::time::Instant::now();
+        while self.0.machine.read(|state| state.is_revoked(&text, Timestamp(now().0 / 1000 * 1000))) {
+            if begun.elapsed() > REVOCATION_WAIT {
+                return Err(Status::unavailable(format!(
+                    "{identity} was revoked at a time that is still to come by this member's clock; compare the clocks of \
+                     the members with `orlopctl cluster doctor`"
+                )));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
     /// Where the members are.
     fn members(&self) -> Vec<String> {
-        let reached = |member: &Member| member.address.parse::<HostPort>().is_ok() && member.address.contains(':');
-        self.0.machine.read(|state| {
-            state.members().filter(|member| reached(member)).map(|member| member.address.clone()).collect()
-        })
+        // One that nobody reaches has no address that can be read.
+        let reached = |member: &Member| Some(member.address.parse::<HostPort>().ok()?.to_string());
+        self.0.machine.read(|state| state.members().filter_map(reached).collect())
     }
 }
 
@@ -194,7 +211,7 @@ fn certify(
     identity: Identity,
     addresses: &Addresses,
 ) -> Result<pb::Certificate, Status> {
-    let issued = authority.issue(key, identity, addresses, LEAF_LIFETIME, now(), &SystemRandom::new());
+    let issued = authority.issue(key, identity, addresses, CERTIFICATE_LIFETIME, now(), &SystemRandom::new());
     let leaf = issued.map_err(|e| match e {
         AuthorityError::Name(_) => invalid(&e),
         _ => internal(&e),
@@ -213,11 +230,6 @@ fn with_loopback(mut addresses: Addresses) -> Addresses {
     addresses.ips.push([127, 0, 0, 1].into());
     addresses.names.push("localhost".into());
     addresses
-}
-
-fn host_of(member: &Member) -> Vec<String> {
-    let host: Option<HostPort> = member.address.parse().ok().filter(|_| member.address.contains(':'));
-    host.map(|host| host.host().to_owned()).into_iter().collect()
 }
 
 /// A token that is not good leaves the caller unknown.

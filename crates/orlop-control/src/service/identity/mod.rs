@@ -17,12 +17,12 @@ use tonic::{Request, Response, Status};
 pub(crate) struct Service(pub(crate) Control);
 
 impl Service {
-    fn cluster_key(&self) -> Result<ClusterKey, Status> {
-        self.0.home.key().map_err(|problem| Status::failed_precondition(problem.to_string()))
+    fn cluster_key(&self) -> Result<&ClusterKey, Status> {
+        self.0.trust.key().map_err(|problem| Status::failed_precondition(problem.to_string()))
     }
 
     fn authority(&self) -> Result<Authority, Status> {
-        seal::open_authority(&self.cluster_key()?, &self.0.machine)
+        seal::open_authority(self.cluster_key()?, &self.0.machine)
     }
 }
 

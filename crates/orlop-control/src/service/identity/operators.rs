@@ -69,8 +69,7 @@ impl Service {
         // Recorded before it is made: there is no token that the audit log does not know.
         done::<()>(self.0.submit_as(&call, Kind::Trust(TrustCommand::IssueOperatorToken(issue))).await?)?;
         let cluster_key = self.cluster_key()?;
-        let (key, cluster) =
-            self.0.machine.read(|state| (seal::open_signing_key(&cluster_key, state), state.cluster()));
+        let (key, cluster) = self.0.machine.read(|state| (seal::open_signing_key(cluster_key, state), state.cluster()));
         let token = key?.sign(cluster.ok_or_else(seal::no_identities)?, &claims);
         let fingerprint = self.authority()?.certificate().fingerprint();
         Ok(pb::IssueOperatorTokenResponse {
@@ -109,7 +108,7 @@ impl Service {
         let overlap = request.into_inner().overlap_ms.map_or(LIFETIME, Millis);
         let random = SystemRandom::new();
         let key = SigningKey::generate(&random).map_err(|e| Status::internal(e.to_string()))?;
-        let key = seal::signing_key(&self.cluster_key()?, &key, &random);
+        let key = seal::signing_key(self.cluster_key()?, &key, &random);
         let key = key.map_err(|e| Status::internal(e.to_string()))?;
         let rotate = TrustCommand::RotateSigningKey(RotateSigningKey { key, overlap });
         done::<()>(self.0.submit_as(&call, Kind::Trust(rotate)).await?)?;

@@ -31,7 +31,7 @@ impl Service {
         let (version, key_version) =
             self.0.machine.read(|state| (state.next_secret_version(&name), state.secret_key_version()));
         let key = self.cluster_key()?;
-        let sealed = seal::secret(&key, &name, version, key_version, &request.value, &SystemRandom::new());
+        let sealed = seal::secret(key, &name, version, key_version, &request.value, &SystemRandom::new());
         let sealed = sealed.map_err(|e| Status::internal(e.to_string()))?;
         let set = TrustCommand::SetSecret(SetSecret { name: name.clone(), version, sealed, key_version });
         done::<()>(self.0.submit_as(&call, Kind::Trust(set)).await?)?;

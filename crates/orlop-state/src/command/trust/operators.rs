@@ -4,9 +4,9 @@
 use super::trust;
 use crate::answer::{Answer, Refusal};
 use crate::command::Change;
-use crate::limit::{OPERATOR_TOKEN_LIFETIME_MAX, OPERATORS_MAX, PATTERNS_MAX, REVOKED_TOKENS_MAX};
+use crate::limit::{OPERATORS_MAX, PATTERNS_MAX, REVOKED_TOKENS_MAX};
 use crate::trust::OperatorRecord;
-use orlop_model::trust::{Operator, OperatorName};
+use orlop_model::trust::{OPERATOR_TOKEN_LIFETIME_MAX, Operator, OperatorName};
 use orlop_model::{OperatorTokenId, Timestamp};
 
 /// Adds an operator, or changes what one may do.

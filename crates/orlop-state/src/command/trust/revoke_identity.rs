@@ -3,7 +3,8 @@
 use super::trust;
 use crate::answer::{Answer, Refusal};
 use crate::command::Change;
-use crate::limit::{CALLER_BYTES_MAX, REVOCATION_KEPT, REVOKED_IDENTITIES_MAX};
+use crate::limit::{CALLER_BYTES_MAX, REVOKED_IDENTITIES_MAX};
+use orlop_model::trust::REVOCATION_KEPT;
 use orlop_model::{Level, Subject};
 
 /// The certificates that an identity has now are refused.

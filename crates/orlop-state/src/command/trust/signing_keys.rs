@@ -3,9 +3,10 @@
 use super::trust;
 use crate::answer::{Answer, Refusal};
 use crate::command::Change;
-use crate::limit::{OPERATOR_TOKEN_LIFETIME_MAX, SIGNING_KEYS_MAX};
+use crate::limit::SIGNING_KEYS_MAX;
 use crate::trust::{SigningKeyPair, SigningKeyRecord};
 use orlop_model::Millis;
+use orlop_model::trust::OPERATOR_TOKEN_LIFETIME_MAX;
 
 /// A new key signs from now on; the keys before retire after a while.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,10 +1,11 @@
 //! Secrets: their versions, who uses them, and what a new value means to those.
 
 use super::*;
-use crate::sample::{READY, at, in_phase, refused, shop, start};
+use crate::sample::{READY, at, in_phase, refused, secrets_at, shop, start};
 use orlop_model::spec::{Deployment, EnvValue};
 use orlop_model::trust::SecretName;
 use orlop_state::Entity;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 fn name(text: &str) -> SecretName {
@@ -54,12 +55,12 @@ fn a_service_names_secrets_that_are_there_and_they_stay_as_long_as_it_does() {
     machine.deploy(&with_secret("a", "key"));
     assert_eq!(refused(&remove(&mut machine, "key")), "secret_used");
     machine.plan(vec![start(1, "shop/api", 0, 1, 1)]);
-    assert_eq!(machine.state.secrets_of(NodeId::from_u128(1)).into_iter().collect::<Vec<_>>(), [&name("key")]);
-    assert!(machine.state.secrets_of(NodeId::from_u128(2)).is_empty());
+    assert_eq!(secrets_at(&machine.state, NodeId::from_u128(1)), BTreeSet::from([name("key")]));
+    assert!(secrets_at(&machine.state, NodeId::from_u128(2)).is_empty());
     // A replica of the generation before still needs it.
     machine.deploy(&shop("shop", "b", 1));
     assert_eq!(refused(&remove(&mut machine, "key")), "secret_used");
-    assert!(!machine.state.secrets_of(NodeId::from_u128(1)).is_empty());
+    assert!(!secrets_at(&machine.state, NodeId::from_u128(1)).is_empty());
     machine.report(1, 1, in_phase(Phase::Finished(Outcome::Stopped)));
     machine.plan(vec![crate::sample::forget(1)]);
     assert_eq!(remove(&mut machine, "key"), Answer::Done);
