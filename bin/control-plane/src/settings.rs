@@ -3,7 +3,7 @@
 use anyhow::Context;
 use clap::Parser;
 use orlop_client::HostPort;
-use orlop_control::{Config, Listen};
+use orlop_control::{Config, Listen, Schedule};
 use orlop_program::Common;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
@@ -35,6 +35,10 @@ pub(crate) struct Flags {
     #[arg(long, global = true, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
+    /// Save the state in this directory by itself, once an hour, and keep the newest 48 [default: nowhere].
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup_dir: Option<PathBuf>,
     /// Make a cluster when there is none in the data directory, instead of refusing to start.
     #[arg(long)]
     #[serde(skip_serializing_if = "is_false")]
@@ -103,6 +107,10 @@ pub(crate) struct Settings {
     lost_after_ms: u64,
     calls_per_second: u32,
     connections_max: usize,
+    /// Where the member saves the state by itself; unset: nowhere.
+    backup_dir: Option<PathBuf>,
+    backup_every_minutes: u64,
+    backup_keep: usize,
 }
 
 impl Default for Settings {
@@ -123,6 +131,9 @@ impl Default for Settings {
             lost_after_ms: whole(lost_after),
             calls_per_second: calls_per_second.get(),
             connections_max,
+            backup_dir: None,
+            backup_every_minutes: 60,
+            backup_keep: 48,
         }
     }
 }
@@ -144,7 +155,15 @@ impl Settings {
         });
         let rate = NonZeroU32::new(self.calls_per_second).context("calls_per_second is 0; at least 1")?;
         anyhow::ensure!((10..=1_000_000).contains(&self.connections_max), "connections_max is not 10 to 1000000");
+        anyhow::ensure!((1..=43_200).contains(&self.backup_every_minutes), "backup_every_minutes is not 1 to 43200");
+        anyhow::ensure!((1..=10_000).contains(&self.backup_keep), "backup_keep is not 1 to 10000");
+        let backups = self.backup_dir.clone().map(|directory| Schedule {
+            directory,
+            every: Duration::from_secs(self.backup_every_minutes * 60),
+            keep: self.backup_keep,
+        });
         Ok(Config {
+            backups,
             cluster_range,
             suspect_after: Duration::from_millis(suspect),
             lost_after: Duration::from_millis(lost),

@@ -148,6 +148,8 @@ pub(crate) struct HealthOut {
     pub(crate) revision: u64,
     pub(crate) memory: u64,
     pub(crate) writes_refused: Option<String>,
+    pub(crate) backup_at: Option<String>,
+    pub(crate) backup_problem: Option<String>,
 }
 
 impl ExaminationOut {
@@ -168,6 +170,8 @@ impl ExaminationOut {
             revision: h.revision.0,
             memory: h.resident,
             writes_refused: Some(h.writes_refused.clone()).filter(|why| !why.is_empty()),
+            backup_at: h.backup.map(time),
+            backup_problem: Some(h.backup_problem.clone()).filter(|why| !why.is_empty()),
         });
         Self {
             id: examination.member.0,

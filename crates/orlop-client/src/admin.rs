@@ -100,6 +100,10 @@ pub struct Health {
     pub writes_refused: String,
     /// Its memory, in bytes.
     pub resident: u64,
+    /// When the newest backup was made of those that it makes by itself, if it makes any.
+    pub backup: Option<Timestamp>,
+    /// Why there is no newer one although it is due; empty when all is well.
+    pub backup_problem: String,
 }
 
 impl AdminClient {
@@ -222,6 +226,8 @@ impl From<pb::Examination> for Examination {
             term: found.term,
             writes_refused: found.writes_refused,
             resident: found.resident_bytes,
+            backup: at(found.backup_at_ms),
+            backup_problem: found.backup_problem,
         });
         Self { member: MemberId(wire.member), name: wire.name, found }
     }

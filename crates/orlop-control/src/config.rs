@@ -1,5 +1,6 @@
 //! What a control plane is told when it starts.
 
+use crate::backup::Schedule;
 use orlop_client::HostPort;
 use orlop_model::NodeName;
 use std::fmt;
@@ -37,6 +38,8 @@ pub struct Config {
     pub calls_per_second: NonZeroU32,
     /// How many connections may be open at once.
     pub connections_max: usize,
+    /// The backups that the member makes by itself. None: none.
+    pub backups: Option<Schedule>,
     /// How many changes are remembered for watchers that come back; one that missed more gets a snapshot.
     pub ring_entities: usize,
     /// How many watches may be open at once.
@@ -63,6 +66,7 @@ impl Config {
             name: None,
             calls_per_second: NonZeroU32::new(100).unwrap_or(NonZeroU32::MIN),
             connections_max: 10_000,
+            backups: None,
             ring_entities: 16_384,
             watchers_max: 10_000,
             sessions_max: 1_000,

@@ -1,6 +1,7 @@
 //! What all services share: submitting commands, with the time and the ids that only the shell may make.
 
 use crate::attendance::Attendance;
+use crate::backup::Kept;
 use crate::config::Config;
 use crate::home::Home;
 use crate::hub::Update;
@@ -34,7 +35,8 @@ pub(crate) struct Control {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) renewals: Arc<Renewals>,
     pub(crate) watchers: Arc<Semaphore>,
-    /// One backup at a time.
+    pub(crate) backups: Arc<Kept>,
+    /// One backup at a time for those who ask.
     pub(crate) saving: Arc<Semaphore>,
     /// One examination at a time: it measures the disk.
     pub(crate) examining: Arc<Semaphore>,
@@ -118,6 +120,7 @@ impl Control {
             sessions: Arc::new(Sessions::new(config.sessions_max)),
             renewals: Arc::default(),
             watchers: Arc::new(Semaphore::new(config.watchers_max)),
+            backups: Arc::default(),
             saving: Arc::new(Semaphore::new(1)),
             examining: Arc::new(Semaphore::new(1)),
             tasks,

@@ -27,6 +27,7 @@ impl Control {
         let (median, slowest) = syncs.map_err(|e| Status::internal(format!("the disk cannot be written: {e}")))?;
         let stand = self.consensus.status();
         let (certificate, authority) = self.trust.expiries();
+        let (saved, not_saved) = self.backups.stand();
         Ok(pb::ExamineResponse {
             at_ms: now().0,
             version: env!("CARGO_PKG_VERSION").into(),
@@ -40,6 +41,8 @@ impl Control {
             term: stand.term,
             writes_refused: self.writes_refused().unwrap_or_default(),
             resident_bytes: resident_bytes().unwrap_or(0),
+            backup_at_ms: saved.map_or(0, |at| at.0),
+            backup_problem: not_saved.unwrap_or_default(),
         })
     }
 

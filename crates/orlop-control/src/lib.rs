@@ -39,6 +39,7 @@ mod sessions;
 mod status;
 mod trust;
 
+pub use backup::Schedule;
 pub use config::{Config, InvalidListen, Listen};
 pub use disaster::{DisasterError, inspect, recover, restore};
 pub use home::{Home, HomeError};
@@ -203,6 +204,9 @@ pub async fn start(mut config: Config, stop: CancellationToken) -> Result<Runnin
         let control = control.clone();
         async move { control.carry_reports(waiting).await }
     });
+    if let Some(schedule) = config.backups.clone() {
+        tasks.spawn(backup::keep(control.clone(), schedule));
+    }
     let listening: Vec<Listen> = listeners.iter().map(|l| l.listen().clone()).collect();
     for listen in &listening {
         tracing::info!(%listen, revision = control.machine.revision(), "listening");

@@ -100,6 +100,9 @@ pub(crate) fn findings(members: &ClusterMembers, found: &[Examination], now: Tim
         if !health.writes_refused.is_empty() {
             bad(format!("{who}: {}", plain(&health.writes_refused)));
         }
+        if !health.backup_problem.is_empty() {
+            bad(format!("{who} makes no backups: {}", plain(&health.backup_problem)));
+        }
         if health.certificate_not_after.is_some_and(|end| end < now + CERTIFICATE_LEFT_MIN) {
             bad(format!("the certificate of {who} ends within the hour and was not renewed; its log says why"));
         }
@@ -202,6 +205,8 @@ mod tests {
             term: 4,
             writes_refused: String::new(),
             resident: 30 << 20,
+            backup: Some(NOW),
+            backup_problem: String::new(),
         }
     }
 
@@ -232,11 +237,12 @@ mod tests {
         let well = findings(&members(3, Some(1)), &examined(|_| {}), NOW);
         assert_eq!(well, []);
         type Change = fn(&mut Health);
-        let ills: [(Change, &str); 8] = [
+        let ills: [(Change, &str); 9] = [
             (|h| h.clock_ahead_ms = -1_500, "differs by -1500 ms"),
             (|h| h.disk_median = Duration::from_millis(150), "takes 150 ms"),
             (|h| h.disk_free = 5 << 20, "5 MiB left"),
             (|h| h.writes_refused = "no writes are taken: full".into(), "no writes are taken"),
+            (|h| h.backup_problem = "/backups: no space left".into(), "makes no backups: /backups"),
             (|h| h.certificate_not_after = Some(NOW), "within the hour"),
             (|h| h.authority_not_after = Some(NOW), "authority ends"),
             (|h| h.revision = Revision(0), ""),

@@ -1,5 +1,6 @@
 //! A control plane in this process, and clients on its socket.
 
+mod backups;
 mod identity;
 mod lapses;
 mod making;

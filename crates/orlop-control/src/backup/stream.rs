@@ -1,4 +1,4 @@
-//! Backups of the state, while the member runs.
+//! A backup for whoever asks for one.
 
 use crate::control::Control;
 use crate::service::Answers;
