@@ -1,6 +1,7 @@
 //! How members reach each other. [`Peer`] is a member as another one sees it, and [`Peers`] finds them: over gRPC
 //! ([`Dial`]), or, in a simulation, over a network that is none.
 
+mod asked;
 #[cfg(test)]
 mod golden;
 pub(crate) mod grpc;

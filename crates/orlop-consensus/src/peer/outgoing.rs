@@ -1,11 +1,12 @@
 //! Requests of the protocol on their way to other members.
 
+use super::asked::{ANSWER_TIMEOUT, Asked};
 use super::{Lane, Peer, PeerError, Peers, wire};
 use crate::disk::{Disk, off_the_runtime};
 use crate::snapshot::SnapshotFile;
 use crate::types::{Snapshot, Types, Vote};
 use futures::future::BoxFuture;
-use futures::stream::{self, BoxStream};
+use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
@@ -20,7 +21,6 @@ use parking_lot::RwLock;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -32,8 +32,6 @@ const PART_TIMEOUT: Duration = Duration::from_secs(5);
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// How often a member that cannot be reached is tried: a restarted one is to be back soon.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
-/// Entries that are under way and not answered within this are lost: the connection is dead, or the member is.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The members as this one knows them now. A way is made once and outlives changes of them.
 #[derive(Default)]
@@ -181,35 +179,13 @@ impl RaftNetworkV2<Types> for Way {
             return openraft::network::stream_append_sequential(self, input, option);
         }
         async move {
-            let (to, sent) = (self.to(), Arc::new(AtomicU64::new(0)));
-            let counter = sent.clone();
-            let requests = input.map(move |request| {
-                counter.fetch_add(1, Ordering::Relaxed);
-                wire::append(to, request)
-            });
-            let (peer, lost) = (self.peer(self.lane), self.lost_entries());
-            let answers = peer.append_stream(requests.boxed());
-            let answers = timeout(ANSWER_TIMEOUT, answers).await.unwrap_or(Err(lost.clone())).map_err(rpc_error)?;
-            let answers = stream::unfold(Some((answers, 0_u64)), move |state| {
-                let (sent, lost) = (sent.clone(), lost.clone());
-                async move {
-                    let (mut answers, answered) = state?;
-                    loop {
-                        let outstanding = sent.load(Ordering::Relaxed) > answered;
-                        match timeout(ANSWER_TIMEOUT, answers.next()).await {
-                            Ok(Some(Ok(answer))) => {
-                                let answer = wire::read_append_result(answer).map_err(invalid);
-                                return Some((answer, Some((answers, answered + 1))));
-                            }
-                            Ok(Some(Err(error))) => return Some((Err(rpc_error(error)), None)),
-                            Ok(None) => return None,
-                            Err(_) if outstanding => return Some((Err(rpc_error(lost)), None)),
-                            // Nothing was asked.
-                            Err(_) => {}
-                        }
-                    }
-                }
-            });
+            let (to, asked, lost) = (self.to(), Asked::default(), self.lost_entries());
+            let requests = asked.count(input.map(move |request| wire::append(to, request)));
+            let peer = self.peer(self.lane);
+            let answers = timeout(ANSWER_TIMEOUT, peer.append_stream(requests)).await.unwrap_or(Err(lost.clone()));
+            let answers = asked.answers(answers.map_err(rpc_error)?, lost);
+            let answers = answers
+                .map(|answer| answer.map_err(rpc_error).and_then(|a| wire::read_append_result(a).map_err(invalid)));
             Ok(answers.boxed())
         }
         .boxed()
