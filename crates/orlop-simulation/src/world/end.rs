@@ -30,10 +30,10 @@ impl World {
             written = submitted.and_then(Result::ok).map(|applied| applied.index);
         }
         let written = written.unwrap_or(0);
-        self.retire()?;
+        self.retire(deadline)?;
         while !self.all_have(written) {
             self.must_be_before(deadline, "not all members catch up")?;
-            self.pass_tick()?;
+            self.retire(deadline)?;
         }
         for client in &self.clients {
             if let Some(done) = client.unfinished() {
@@ -46,19 +46,26 @@ impl World {
             if self.tick >= deadline {
                 return Err(differ);
             }
-            self.pass_tick()?;
+            self.retire(deadline)?;
         }
         self.history.verdict()
     }
 
-    /// Takes hosts away that are no members: they were removed, or never became any.
-    fn retire(&mut self) -> Verdict {
-        let Some(leader) = self.leader() else { return Ok(()) };
-        let members = self.wait(leader, SECOND, |consensus| async move { consensus.members() })?;
-        let members: Vec<u64> = members.into_iter().flatten().map(|member| member.id).collect();
-        if !members.is_empty() {
-            self.hosts.retain(|id, _| members.contains(id));
-        }
+    /// Takes hosts away that are no members: they were removed, maybe just now, and need not know it, or never became any.
+    /// Whoever led may be gone by now, and then the next one says who the members are. Lets time pass.
+    fn retire(&mut self, deadline: u64) -> Verdict {
+        let members = loop {
+            self.must_be_before(deadline, "nobody says who the members are")?;
+            let Some(leader) = self.leader() else {
+                self.pass_tick()?;
+                continue;
+            };
+            let members = self.wait(leader, SECOND, |consensus| async move { consensus.members() })?;
+            if let Some(members) = members.filter(|members| !members.is_empty()) {
+                break members;
+            }
+        };
+        self.hosts.retain(|id, _| members.iter().any(|member| member.id == *id));
         Ok(())
     }
 

@@ -76,15 +76,6 @@ impl Sum {
     }
 }
 
-/// Schedules that fail for a reason that is known and not mended; the list may only shrink. In all of them a leader gave up
-/// entries that it was about to send to a member that lags, and does not send it a snapshot before it stops leading.
-const OPEN: [u64; 3] = [83, 695, 1001];
-
-/// Is it one of those, and failed as it is known to?
-fn is_open(told: &str) -> bool {
-    OPEN.iter().any(|seed| told.starts_with(&format!("ORLOP_SEED={seed}: Progress: ")))
-}
-
 #[test]
 fn whatever_goes_wrong_what_must_hold_holds() {
     if let (Some(seed), None) = (number("ORLOP_SEED"), number("ORLOP_ROUNDS")) {
@@ -112,11 +103,7 @@ fn whatever_goes_wrong_what_must_hold_holds() {
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
     let sum = sum.into_inner().unwrap();
     sum.tell(began);
-    let (open, failed): (Vec<String>, Vec<String>) = sum.failed.iter().cloned().partition(|told| is_open(told));
-    for told in &open {
-        eprintln!("known, and open: {told}");
-    }
-    assert!(failed.is_empty(), "{} of {rounds} failed:\n{}", failed.len(), failed.join("\n"));
+    assert!(sum.failed.is_empty(), "{} of {rounds} failed:\n{}", sum.failed.len(), sum.failed.join("\n"));
     // What nobody did was not tested.
     let done = [sum.acknowledged, sum.updates.1, sum.plans, sum.terms.0];
     assert!(rounds < 100 || (sum.faults.len() == 15 && done.iter().all(|count| *count > rounds)), "{done:?}");
