@@ -24,7 +24,7 @@ pub mod watch;
 
 pub use backup::{Backup, BackupError, inspect, restore};
 pub use error::{Broken, MembersError, ReadError, StartError, SubmitError, Trouble};
-pub use member::members::{MemberInfo, Role};
+pub use member::members::{MemberInfo, Suffrage};
 pub use options::Options;
 pub use peer::{Dial, PeerServer, tune};
 pub use recover::{Recovery, recover};

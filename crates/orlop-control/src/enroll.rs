@@ -2,7 +2,7 @@
 
 use crate::peers::Peers;
 use orlop_client::HostPort;
-use orlop_consensus::{Consensus, Role};
+use orlop_consensus::{Consensus, Suffrage};
 use orlop_proto::admin::v1 as pb;
 use pb::admin_service_client::AdminServiceClient;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(crate) async fn enroll(
     let mut told = false;
     for member in members.iter().cycle() {
         let known = consensus.members().into_iter().find(|known| known.id == own);
-        if known.is_some_and(|known| known.role == Role::Voter && known.address == advertise.to_string()) {
+        if known.is_some_and(|known| known.suffrage == Suffrage::Voter && known.address == advertise.to_string()) {
             tracing::info!(member = own, "this member votes");
             return;
         }

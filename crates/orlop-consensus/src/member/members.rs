@@ -20,7 +20,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Whether a member votes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum Suffrage {
     /// It votes, and counts for the majority.
     Voter,
     /// It only learns.
@@ -35,7 +35,7 @@ pub struct MemberInfo {
     /// Where it is reached.
     pub address: String,
     /// Whether it votes.
-    pub role: Role,
+    pub suffrage: Suffrage,
     /// The index up to which its log is that of the leader; known to the leader only.
     pub matched: Option<u64>,
     /// How long ago it answered the leader; known to the leader only, and none when it never did in this term.
@@ -58,8 +58,8 @@ impl Member {
                 true => Some(Duration::ZERO),
                 false => heartbeat.get(id).copied().flatten().map(|at| TokioInstant::now() - *at),
             });
-            let role = if voters.contains(id) { Role::Voter } else { Role::Learner };
-            MemberInfo { id: *id, address: node.addr.clone(), role, matched, answered }
+            let suffrage = if voters.contains(id) { Suffrage::Voter } else { Suffrage::Learner };
+            MemberInfo { id: *id, address: node.addr.clone(), suffrage, matched, answered }
         };
         membership.nodes().map(info).collect()
     }
@@ -104,7 +104,7 @@ impl Member {
 
     pub(crate) async fn promote(&self, member: u64) -> Result<(), MembersError> {
         self.must_lead_on()?;
-        if self.find(member)?.role == Role::Voter {
+        if self.find(member)?.suffrage == Suffrage::Voter {
             return Ok(());
         }
         self.wait_caught_up(member).await?;
@@ -137,11 +137,11 @@ impl Member {
     pub(crate) async fn remove(&self, member: u64) -> Result<(), MembersError> {
         if member == self.id() { self.must_lead() } else { self.must_lead_on() }?;
         let only = BTreeSet::from([member]);
-        if self.find(member)?.role == Role::Learner {
+        if self.find(member)?.suffrage == Suffrage::Learner {
             return self.change(ChangeMembers::RemoveNodes(only)).await;
         }
         let rest: Vec<MemberInfo> =
-            self.members().into_iter().filter(|info| info.role == Role::Voter && info.id != member).collect();
+            self.members().into_iter().filter(|info| info.suffrage == Suffrage::Voter && info.id != member).collect();
         let lately = self.options.election_timeout * 2;
         let answering = rest.iter().filter(|info| info.answered.is_some_and(|age| age <= lately)).count();
         if answering * 2 <= rest.len() {
@@ -162,7 +162,7 @@ impl Member {
         if to == self.id() {
             return Ok(());
         }
-        if self.find(to)?.role != Role::Voter {
+        if self.find(to)?.suffrage != Suffrage::Voter {
             return Err(MembersError::NotVoter { member: to });
         }
         let waited = self.options.election_timeout * 2;

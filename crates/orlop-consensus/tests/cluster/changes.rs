@@ -1,7 +1,7 @@
 //! Members that come, go and move.
 
 use crate::harness::{Cluster, address, wait_until};
-use orlop_consensus::{Consensus, MembersError, Role, SubmitError};
+use orlop_consensus::{Consensus, MembersError, SubmitError, Suffrage};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -85,7 +85,7 @@ async fn changes_that_would_end_badly_are_refused_with_the_reason() {
     on.add_learner(4, &address(4)).await.unwrap();
     let behind = on.promote(4).await.unwrap_err();
     assert!(matches!(behind, MembersError::Behind { member: 4, matched: 0, .. }), "{behind:?}");
-    assert_eq!(on.members()[3].role, Role::Learner);
+    assert_eq!(on.members()[3].suffrage, Suffrage::Learner);
     assert_eq!(on.transfer_leadership(4).await, Err(MembersError::NotVoter { member: 4 }));
     cluster.submit(leader, "a learner costs nobody anything").await.unwrap();
     on.remove(4).await.unwrap();

@@ -1,7 +1,7 @@
 //! Members that are all well.
 
 use crate::harness::Cluster;
-use orlop_consensus::{MembersError, Role};
+use orlop_consensus::{MembersError, Suffrage};
 use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -18,7 +18,7 @@ async fn commands_to_any_member_are_applied_on_all_in_one_order() {
         assert_eq!(cluster.agree().await, expected);
         let infos = cluster.member(1).members();
         assert_eq!(infos.iter().map(|info| info.id).collect::<Vec<_>>(), (1..=members).collect::<Vec<_>>());
-        assert!(infos.iter().all(|info| info.role == Role::Voter && info.matched.is_some()), "{infos:?}");
+        assert!(infos.iter().all(|info| info.suffrage == Suffrage::Voter && info.matched.is_some()), "{infos:?}");
     }
 }
 

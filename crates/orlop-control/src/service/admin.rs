@@ -4,7 +4,7 @@ use crate::control::{Call, Control};
 use crate::service::{Answers, parsed};
 use crate::status;
 use orlop_client::HostPort;
-use orlop_consensus::{MemberInfo, Role};
+use orlop_consensus::{MemberInfo, Suffrage};
 use orlop_identity::{Caller, Identity};
 use orlop_model::{Member, MemberId};
 use orlop_proto::admin::v1 as pb;
@@ -65,7 +65,7 @@ impl pb::admin_service_server::AdminService for Service {
         self.0.submit_as(&call, Kind::MoveMember(MoveMember { id, address: address.clone() })).await?;
         let known = self.0.consensus.members().into_iter().find(|member| member.id == id.0);
         match &known {
-            Some(member) if member.role == Role::Voter && member.address == address => {
+            Some(member) if member.suffrage == Suffrage::Voter && member.address == address => {
                 return Ok(Response::new(pb::EnrollMemberResponse { suffrage: pb::Suffrage::Voter.into() }));
             }
             Some(member) if member.address != address => {
@@ -156,9 +156,9 @@ fn of_member(member: &Member, known: Option<MemberInfo>) -> pb::Member {
 }
 
 fn of_unnamed(known: MemberInfo) -> pb::Member {
-    let suffrage = match known.role {
-        Role::Voter => pb::Suffrage::Voter,
-        Role::Learner => pb::Suffrage::Learner,
+    let suffrage = match known.suffrage {
+        Suffrage::Voter => pb::Suffrage::Voter,
+        Suffrage::Learner => pb::Suffrage::Learner,
     };
     pb::Member {
         id: known.id,
@@ -173,7 +173,7 @@ fn of_unnamed(known: MemberInfo) -> pb::Member {
 
 /// The voter that has most of the log and was heard of last.
 fn best_successor(members: &[MemberInfo], own: u64) -> Option<u64> {
-    let others = members.iter().filter(|m| m.role == Role::Voter && m.id != own);
+    let others = members.iter().filter(|m| m.suffrage == Suffrage::Voter && m.id != own);
     others.max_by_key(|m| (m.matched, std::cmp::Reverse(m.answered.unwrap_or(Duration::MAX)))).map(|m| m.id)
 }
 
@@ -185,7 +185,7 @@ mod tests {
         MemberInfo {
             id,
             address: format!("m{id}:7700"),
-            role: Role::Voter,
+            suffrage: Suffrage::Voter,
             matched: Some(matched),
             answered: Some(Duration::from_millis(answered_ms)),
         }

@@ -95,7 +95,7 @@ impl World {
         for (id, host) in &self.hosts {
             let Some(consensus) = host.process.as_ref().and_then(|process| process.consensus()) else { continue };
             let members: Vec<_> =
-                consensus.members().into_iter().map(|info| (info.id, info.address, info.role)).collect();
+                consensus.members().into_iter().map(|info| (info.id, info.address, info.suffrage)).collect();
             let (other, known) = first.get_or_insert_with(|| (*id, members.clone()));
             if *known != members {
                 let what = format!("member {other} knows {known:?}, and member {id} {members:?}");
