@@ -36,13 +36,13 @@ pub struct Config {
     pub name: Option<NodeName>,
     /// How many calls a second an operator may make; other callers have multiples of it.
     pub calls_per_second: NonZeroU32,
-    /// How many connections may be open at once.
+    /// How many connections with a certificate may be open at once, as many on unix sockets, and half as many others.
     pub connections_max: usize,
     /// The backups that the member makes by itself. None: none.
     pub backups: Option<Schedule>,
     /// How many changes are remembered for watchers that come back; one that missed more gets a snapshot.
     pub ring_entities: usize,
-    /// How many watches may be open at once.
+    /// How many watches may be open at once; a tenth of them any one operator's.
     pub watchers_max: usize,
     /// How many sessions between operators and nodes may be open at once.
     pub sessions_max: usize,

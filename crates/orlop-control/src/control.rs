@@ -10,13 +10,14 @@ use crate::lease::Renewals;
 use crate::machine::Machine;
 use crate::peers::Peers;
 use crate::reports::Waiting;
+use crate::room::Rooms;
 use crate::seal;
 use crate::sessions::Sessions;
 use crate::status;
 use crate::trust::Trust;
 use orlop_consensus::{Applied, Consensus, SubmitError};
 use orlop_identity::Caller;
-use orlop_model::trust::{Digest, Role};
+use orlop_model::trust::{Digest, OperatorName, Role};
 use orlop_model::{ClusterId, DeploymentName, NodeId, OperatorTokenId, ReplicaId, Revision, SessionId, Timestamp};
 use orlop_proto::metadata::{REQUEST_ID, STALE};
 use orlop_state::{Answer, Command, Kind, RequestId, stored};
@@ -34,7 +35,8 @@ pub(crate) struct Control {
     pub(crate) attendance: Arc<Attendance>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) renewals: Arc<Renewals>,
-    pub(crate) watchers: Arc<Semaphore>,
+    /// Of the watches a tenth may be any one operator's.
+    pub(crate) watchers: Rooms<OperatorName>,
     pub(crate) backups: Arc<Kept>,
     /// One backup at a time for those who ask.
     pub(crate) saving: Arc<Semaphore>,
@@ -119,7 +121,7 @@ impl Control {
             attendance: Arc::default(),
             sessions: Arc::new(Sessions::new(config.sessions_max)),
             renewals: Arc::default(),
-            watchers: Arc::new(Semaphore::new(config.watchers_max)),
+            watchers: Rooms::new(config.watchers_max, config.watchers_max / 10),
             backups: Arc::default(),
             saving: Arc::new(Semaphore::new(1)),
             examining: Arc::new(Semaphore::new(1)),

@@ -33,6 +33,7 @@ mod machine;
 mod peers;
 mod reports;
 mod rest;
+mod room;
 mod seal;
 mod service;
 mod sessions;
@@ -275,7 +276,7 @@ fn front_of(control: &Control, config: &Config) -> Front {
     let guard = Guard::new(service::routes(control), leading, consensus, peers);
     Front {
         trust,
-        connections: Arc::new(tokio::sync::Semaphore::new(config.connections_max)),
+        connections: front::Connections::new(config.connections_max),
         limits: Limits::new(config.calls_per_second),
         json: rest::router(control, guard.clone()),
         grpc: guard,

@@ -1,7 +1,9 @@
 //! Connections that can be told apart, and whose end is heard of: the end of a process shows there first.
 
+use super::listen::Accepted;
+use crate::room::{Room, Rooms};
 use orlop_identity::{Identity, PeerCertificate};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -16,6 +18,50 @@ pub(crate) struct Connection {
     pub(crate) peer: Peer,
     /// Cancelled when the connection has ended.
     pub(crate) ended: CancellationToken,
+}
+
+/// Room for connections. Those who prove who they are do not compete for it with strangers, and nobody does with this
+/// machine's own programs.
+pub(crate) struct Connections {
+    local: Rooms<IpAddr>,
+    known: Rooms<IpAddr>,
+    strangers: Rooms<IpAddr>,
+}
+
+impl Connections {
+    /// Room for `max` with a certificate, for as many on sockets, and for half as many others: of these a tenth may come from
+    /// one place.
+    pub(crate) fn new(max: usize) -> Self {
+        let strangers = max / 2;
+        Self {
+            local: Rooms::new(max, max),
+            known: Rooms::new(max, max),
+            strangers: Rooms::new(strangers, strangers / 10),
+        }
+    }
+
+    /// Room for a connection of which no more is known than how it came.
+    pub(crate) fn take(&self, accepted: &Accepted) -> Option<Room<IpAddr>> {
+        match accepted {
+            Accepted::Unix(_) => self.local.take(None),
+            // All come from one place.
+            Accepted::Plain(..) => self.strangers.take(None),
+            Accepted::Tls(_, from) => self.strangers.take(Some(place(from.ip()))),
+        }
+    }
+
+    /// Room for one that has shown a certificate.
+    pub(crate) fn take_known(&self) -> Option<Room<IpAddr>> {
+        self.known.take(None)
+    }
+}
+
+/// Whoever has an IPv6 address has all of its /64.
+fn place(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
+        ip => ip,
+    }
 }
 
 /// What the transport says about the other side of a connection.
@@ -34,7 +80,7 @@ impl Peer {
     pub(crate) fn place(&self) -> String {
         match self {
             Peer::Socket => "socket".into(),
-            Peer::Loopback(address) | Peer::Tls(address, _) => address.ip().to_string(),
+            Peer::Loopback(address) | Peer::Tls(address, _) => place(address.ip()).to_string(),
         }
     }
 

@@ -16,7 +16,7 @@ mod limit;
 mod listen;
 mod serve;
 
-pub(crate) use connection::Connection;
+pub(crate) use connection::{Connection, Connections};
 pub(crate) use guard::Guard;
 pub(crate) use limit::Limits;
 pub(crate) use listen::Listener;
@@ -26,17 +26,23 @@ use crate::trust::Trust;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// The door of one member.
 pub(crate) struct Front {
     pub(crate) trust: Arc<Trust>,
-    pub(crate) connections: Arc<Semaphore>,
+    pub(crate) connections: Connections,
     pub(crate) limits: Limits,
     pub(crate) grpc: Guard,
     pub(crate) json: axum::Router,
     pub(crate) refused: Refused,
+}
+
+impl Front {
+    /// Notes that a connection was turned away for want of room.
+    fn refuse(&self) {
+        self.refused.note(|refused| tracing::warn!(refused, "connections were refused: too many are open"));
+    }
 }
 
 /// Cancelled when a caller had better try another member: its connection is then closed, after the calls on it.

@@ -8,14 +8,15 @@ use super::connection::{Open, Peer};
 use super::listen::{Accepted, Listener};
 use crate::Error;
 use crate::control::now;
+use crate::room::Room;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use orlop_model::Millis;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -47,13 +48,11 @@ pub(crate) async fn serve(listener: Listener, front: Arc<Front>, stop: Cancellat
             () = stop.cancelled() => break,
         };
         match accepted {
-            Ok(accepted) => match front.connections.clone().try_acquire_owned() {
-                Ok(room) => {
+            Ok(accepted) => match front.connections.take(&accepted) {
+                Some(room) => {
                     connections.spawn(connection(front.clone(), accepted, room, stop.clone()));
                 }
-                Err(_) => front.refused.note(|refused| {
-                    tracing::warn!(refused, "connections were refused: too many are open");
-                }),
+                None => front.refuse(),
             },
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -74,7 +73,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-async fn connection(front: Arc<Front>, accepted: Accepted, _room: OwnedSemaphorePermit, stop: CancellationToken) {
+async fn connection(front: Arc<Front>, accepted: Accepted, room: Room<IpAddr>, stop: CancellationToken) {
+    let mut room = Some(room);
     match accepted {
         Accepted::Unix(stream) => http(front, stream, Peer::Socket, stop).await,
         Accepted::Plain(stream, from) => http(front, stream, Peer::Loopback(from), stop).await,
@@ -88,6 +88,12 @@ async fn connection(front: Arc<Front>, accepted: Accepted, _room: OwnedSemaphore
             match shaken {
                 Ok(Ok(stream)) => {
                     let certificate = front.trust.certificate_of(&stream);
+                    if certificate.is_some() {
+                        room = front.connections.take_known();
+                        if room.is_none() {
+                            return front.refuse();
+                        }
+                    }
                     http(front, stream, Peer::Tls(from, certificate), stop).await;
                 }
                 Ok(Err(error)) => tracing::debug!(%from, %error, "a TLS handshake failed"),
@@ -95,6 +101,7 @@ async fn connection(front: Arc<Front>, accepted: Accepted, _room: OwnedSemaphore
             }
         }
     }
+    drop(room);
 }
 
 async fn http<S>(front: Arc<Front>, stream: S, peer: Peer, stop: CancellationToken)

@@ -3,12 +3,13 @@
 use crate::control::{Call, Control};
 use crate::front::Leave;
 use crate::hub::{Cursor, Update};
+use crate::room::Room;
 use crate::service::{Answers, parsed_if_set, required};
 use crate::status;
-use orlop_identity::access;
+use orlop_identity::{Caller, access};
+use orlop_model::trust::OperatorName;
 use orlop_model::{ClusterId, Revision, View};
 use orlop_proto::watch::v1 as pb;
-use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Response, Status};
 
 /// About the largest message; an update that has more goes out in parts.
@@ -26,7 +27,7 @@ struct Watcher {
     bell: tokio::sync::watch::Receiver<u64>,
     update: Option<Update>,
     ended: bool,
-    _open: OwnedSemaphorePermit,
+    _open: Room<OperatorName>,
 }
 
 #[tonic::async_trait]
@@ -57,6 +58,10 @@ impl pb::watch_service_server::WatchService for Service {
             self.0.consensus.read_index().await.map_err(|error| Status::unavailable(error.to_string()))?;
         }
         let since = since.filter(|since| since.0 <= self.0.machine.revision());
+        let operator = match call.caller {
+            Caller::Operator(operator) => Some(operator.name),
+            _ => None,
+        };
         let full = || Status::resource_exhausted("too many watches are open; end some, or try later");
         let watcher = Watcher {
             control: self.0.clone(),
@@ -66,7 +71,7 @@ impl pb::watch_service_server::WatchService for Service {
             bell: self.0.machine.bell(),
             update: None,
             ended: false,
-            _open: self.0.watchers.clone().try_acquire_owned().map_err(|_| full())?,
+            _open: self.0.watchers.take(operator).ok_or_else(full)?,
         };
         let responses = futures::stream::unfold(watcher, |mut watcher| async move {
             let response = watcher.next().await?;

@@ -1,6 +1,7 @@
 //! A control plane in this process, and clients on its socket.
 
 mod backups;
+mod floods;
 mod identity;
 mod lapses;
 mod making;
