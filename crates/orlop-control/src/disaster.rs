@@ -5,12 +5,23 @@
 
 use crate::config::Config;
 use crate::home::{Home, HomeError};
+use crate::machine::Machine;
+use crate::peers::Peers;
+use crate::trust::Trust;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use orlop_client::HostPort;
-use orlop_consensus::{Backup, BackupError, Options, Recovery, StartError};
+use orlop_consensus::{Backup, BackupError, Consensus, Options, Recovery, StartError};
 use orlop_identity::ClusterKey;
 use orlop_model::MemberId;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a member that is alone may take to lead and to apply what it has.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Why there is no way out here.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +44,9 @@ pub enum DisasterError {
         /// What the system said.
         source: io::Error,
     },
+    /// The member did not lead, though it is alone.
+    #[error("the member does not lead within {} s, though it is alone; its log says why, and `recover` may be repeated", PATIENCE.as_secs())]
+    NotAlone,
     /// Nobody could reach the member.
     #[error("where will other machines reach this member? Give --advertise HOST[:PORT]")]
     NoAddress,
@@ -80,8 +94,56 @@ pub async fn recover(config: &Config, dry_run: bool) -> Result<Recovery, Disaste
     let options = Options { member: member.0, ..Options::new(config.data_dir.join("raft")) };
     let recovery = orlop_consensus::recover(&options, &advertise.to_string(), dry_run).await?;
     if !dry_run {
+        leap(&home, &options, &advertise).await?;
         home.keep_advertise(&advertise)?;
         home.mark_alone()?;
     }
     Ok(recovery)
+}
+
+/// Lets the log of a member that is alone go on far above where it was, as that of a restored backup does: whoever watched
+/// revisions that were lost would else take those that come under the same numbers for what it knows already.
+async fn leap(home: &Home, options: &Options, advertise: &HostPort) -> Result<(), DisasterError> {
+    let (backup, leapt) = (home.beside_log("leaping"), home.beside_log("leapt"));
+    let gone = |path: &Path, removed: io::Result<()>| match removed {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(DisasterError::Io { path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    };
+    gone(&leapt, std::fs::remove_dir_all(&leapt))?;
+    save(home, options, &backup).await?;
+    let of_leapt = Options { directory: leapt.clone(), ..options.clone() };
+    orlop_consensus::restore(&of_leapt, &backup, &advertise.to_string())?;
+    gone(&backup, std::fs::remove_file(&backup))?;
+    // In one step: there is a log whenever this is cut short, and it can be repeated.
+    let log = home.log();
+    let exchanged = renameat2(AT_FDCWD, log, AT_FDCWD, &leapt, RenameFlags::RENAME_EXCHANGE);
+    let failed = |source| DisasterError::Io { path: log.to_owned(), source };
+    exchanged.map_err(|errno| failed(errno.into()))?;
+    File::open(log.parent().unwrap_or(log)).and_then(|directory| directory.sync_all()).map_err(failed)?;
+    let before = home.beside_log("before-recovery");
+    gone(&before, std::fs::remove_dir_all(&before))?;
+    std::fs::rename(&leapt, &before).map_err(|source| DisasterError::Io { path: before, source })
+}
+
+/// Saves the state of a member that is alone and does not run.
+async fn save(home: &Home, options: &Options, file: &Path) -> Result<(), DisasterError> {
+    let machine = Arc::new(Machine::new(0));
+    let peers = Arc::new(Peers::new(Arc::new(Trust::new(machine.clone(), home))));
+    let consensus = Consensus::start(options.clone(), machine, peers).await?;
+    let saving = async {
+        // It leads at once, and then applies what it has.
+        while consensus.read_index().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let failed = |source| DisasterError::Io { path: file.to_owned(), source };
+        let mut options = File::options();
+        let out = options.write(true).create(true).truncate(true).mode(0o600).open(file).map_err(failed)?;
+        consensus.save(out).await?;
+        Ok(())
+    };
+    let saved = tokio::time::timeout(PATIENCE, saving).await.unwrap_or(Err(DisasterError::NotAlone));
+    consensus.shutdown().await;
+    saved
 }

@@ -1,7 +1,7 @@
 //! What lies in a member's data directory beside the log, and how a cluster is made there.
 //!
 //! ```text
-//! raft/         the log and the snapshots
+//! raft/         the log and the snapshots; as they were before a recovery, `raft.before-recovery/`
 //! identity/     the member's certificate and key
 //! cluster.key   what unseals what the state keeps sealed
 //! advertise     where the others reach the member, as host:port
@@ -103,6 +103,11 @@ impl Home {
     /// Where the log and the snapshots lie.
     pub(crate) fn log(&self) -> &Path {
         &self.log
+    }
+
+    /// A path beside the log, for the time of a recovery: `raft.NAME`.
+    pub(crate) fn beside_log(&self, name: &str) -> PathBuf {
+        self.log.with_extension(name)
     }
 
     /// Where the member's identity lies.

@@ -5,6 +5,7 @@ mod floods;
 mod identity;
 mod lapses;
 mod making;
+mod recovery;
 mod repeats;
 mod rest;
 mod sessions;

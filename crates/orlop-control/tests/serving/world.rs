@@ -62,9 +62,18 @@ impl World {
 
     pub(crate) async fn restart(&mut self) {
         self.stop().await;
+        self.begin().await;
+    }
+
+    /// Starts what was stopped.
+    pub(crate) async fn begin(&mut self) {
         self.stop = CancellationToken::new();
         self.running =
             Some(orlop_control::start(self.config.clone(), self.stop.clone()).await.expect("a control plane"));
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Where it listens now, with the real ports.
