@@ -1,13 +1,13 @@
 //! Replicas on several nodes, and the packets between them.
 
 use crate::world::{World, hello, shell};
-use orlop_testbed::{Host, Role, get};
+use orlop_testbed::{Hammer, Host, Role, get};
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// The replicas that answer through a host's proxy, asked until there are so many.
-fn answering(world: &World, host: u16, count: usize) -> BTreeSet<String> {
+/// Waits until so many replicas have answered through a host's proxy.
+fn until_answered(world: &World, host: u16, count: usize) {
     let seen = std::cell::RefCell::new(BTreeSet::new());
     world.wait("enough replicas to answer", |world| {
         let answer = get(world.http(host), "/").ok().filter(|answer| answer.status == 200)?;
@@ -15,7 +15,11 @@ fn answering(world: &World, host: u16, count: usize) -> BTreeSet<String> {
         seen.borrow_mut().insert(answer.body.split(',').next()?.to_owned());
         (seen.borrow().len() == count).then_some(())
     });
-    seen.into_inner()
+}
+
+fn routes(host: &Host) -> String {
+    let listed = host.command("ip").expect("a host").args(["route", "list"].map(str::to_owned)).output();
+    String::from_utf8(listed.expect("ip runs").stdout).expect("UTF-8")
 }
 
 #[test]
@@ -27,7 +31,7 @@ fn every_proxy_reaches_the_replicas_of_every_node_and_replicas_see_one_another_a
     let nodes: BTreeSet<&String> = ready.iter().map(|(node, _)| node).collect();
     assert_eq!(nodes.len(), 3, "{ready:?}");
     for host in 1..=3 {
-        assert_eq!(answering(&world, host, 3).len(), 3);
+        until_answered(&world, host, 3);
     }
 
     // A replica to one on another node: that one sees its address, not its node's.
@@ -58,8 +62,22 @@ fn every_proxy_reaches_the_replicas_of_every_node_and_replicas_see_one_another_a
     assert!(reaches(hosts.host(home % 3 + 1)));
 
     // Without its overlay daemon a node goes on, and a new one changes nothing that is right.
+    let before = routes(world.cluster.hosts().host(2));
+    assert!(before.contains(" via "), "to the other nodes: {before}");
+    let hammers = [1, 2].map(|host| Hammer::start(world.http(host), "/"));
+    let more = |world: &World| {
+        let seen = hammers.each_ref().map(Hammer::good);
+        world.wait("more answers", |_| {
+            hammers.iter().zip(seen).all(|(hammer, seen)| hammer.good() > seen + 30).then_some(())
+        });
+    };
+    more(&world);
     world.cluster.kill(2, Role::Overlay);
-    assert_eq!(answering(&world, 2, 3).len(), 3);
+    more(&world);
     world.start_role(2, Role::Overlay);
-    assert_eq!(answering(&world, 1, 3).len(), 3);
+    more(&world);
+    assert_eq!(routes(world.cluster.hosts().host(2)), before);
+    for (good, failures) in hammers.map(Hammer::finish) {
+        assert_eq!(failures, Vec::<String>::new(), "besides {good} good ones");
+    }
 }
