@@ -179,6 +179,21 @@ impl IdentityDirectory {
     }
 }
 
+/// Makes a directory and those above it, for their owner only. Durable when it returns.
+fn make_directory(directory: &Path) -> io::Result<()> {
+    if directory.as_os_str().is_empty() || directory.is_dir() {
+        return Ok(());
+    }
+    let above = directory.parent().unwrap_or(directory);
+    make_directory(above)?;
+    match std::fs::DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+    std::fs::File::open(above)?.sync_all()
+}
+
 /// Writes a file, for its owner only, in place of the one that is there: whoever reads it finds all of the one or all of
 /// the other, also after an end of power. The directory is made. Durable when it returns.
 ///
@@ -188,7 +203,7 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    make_directory(directory)?;
     let mut aside = name.to_owned();
     aside.push(".new");
     let aside = directory.join(aside);
@@ -197,6 +212,7 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written.write_all(bytes)?;
     written.sync_all()?;
     std::fs::rename(&aside, path)?;
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     std::fs::File::open(directory)?.sync_all()
 }
 

@@ -19,6 +19,9 @@ use tonic::Status;
 /// Invitations that may wait for an agent to read them.
 const INVITATIONS_MAX: usize = 64;
 
+/// Between two looks at whether there is something to judge, when nobody says so.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// Between two attempts to record what could not be written.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -178,14 +181,10 @@ where
         let (due, next) = verdicts();
         if due.is_empty() {
             told = false;
-            let next = async {
-                match next {
-                    Some(at) => tokio::time::sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
+            // Nobody may have said that there is something to judge.
+            let next = next.unwrap_or_else(|| Instant::now() + LOOK).min(Instant::now() + LOOK);
             tokio::select! {
-                () = next => {}
+                () = tokio::time::sleep_until(next.into()) => {}
                 () = stirred.notified() => {}
             }
             continue;

@@ -22,7 +22,7 @@ use orlop_model::{ClusterId, DeploymentName, NodeId, OperatorTokenId, ReplicaId,
 use orlop_proto::metadata::{REQUEST_ID, STALE};
 use orlop_state::{Answer, Command, Kind, RequestId, stored};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -112,6 +112,9 @@ pub(crate) struct Parts {
     pub(crate) reports: mpsc::Sender<Waiting>,
 }
 
+/// How long a command that another member has applied may take to come here.
+const CATCH_UP: Duration = Duration::from_secs(5);
+
 impl Control {
     pub(crate) fn new(parts: Parts, config: Config, tasks: TaskTracker, stop: CancellationToken) -> Self {
         let Parts { consensus, machine, trust, peers, home, reports } = parts;
@@ -155,7 +158,24 @@ impl Control {
     }
 
     async fn submit_command(&self, command: Command) -> Result<(Revision, Answer), Status> {
-        answer_of(self.consensus.submit(stored::encode_command(&command)).await)
+        let answered = answer_of(self.consensus.submit(stored::encode_command(&command)).await)?;
+        self.until_here(answered.0).await?;
+        Ok(answered)
+    }
+
+    /// Waits until this member knows what was applied at a revision: who led when the command was made may be another by
+    /// now, and who asked looks at the state here next.
+    async fn until_here(&self, revision: Revision) -> Result<(), Status> {
+        let mut bell = self.machine.bell();
+        let here = async {
+            while self.machine.revision() < revision.0 {
+                bell.changed().await.map_err(|_| status::stopping())?;
+            }
+            Ok(())
+        };
+        let late =
+            || Status::deadline_exceeded(format!("it was done at revision {revision}, which has not come here yet"));
+        tokio::time::timeout(CATCH_UP, here).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// Opens the secrets that the assignments of an update name.

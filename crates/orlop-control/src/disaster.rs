@@ -15,10 +15,10 @@ use orlop_identity::ClusterKey;
 use orlop_model::MemberId;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a member that is alone may take to lead and to apply what it has.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -45,8 +45,21 @@ pub enum DisasterError {
         source: io::Error,
     },
     /// The member did not lead, though it is alone.
-    #[error("the member does not lead within {} s, though it is alone; its log says why, and `recover` may be repeated", PATIENCE.as_secs())]
-    NotAlone,
+    #[error(
+        "the member is alone now, and does not lead ({problem}); mend that, and say `recover` again before it is started"
+    )]
+    NotAlone {
+        /// What it said instead.
+        problem: String,
+    },
+    /// The log cannot be exchanged for one that goes on elsewhere.
+    #[error("{} cannot be exchanged in one step for another directory; nothing was changed", path.display())]
+    NoExchange {
+        /// The log.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Nobody could reach the member.
     #[error("where will other machines reach this member? Give --advertise HOST[:PORT]")]
     NoAddress,
@@ -92,13 +105,41 @@ pub async fn recover(config: &Config, dry_run: bool) -> Result<Recovery, Disaste
     let advertise = advertise.ok_or(DisasterError::NoAddress)?;
     let member = home.member()?.unwrap_or(MemberId::FIRST);
     let options = Options { member: member.0, ..Options::new(config.data_dir.join("raft")) };
+    // Before anything is changed.
+    try_exchange(&home)?;
     let recovery = orlop_consensus::recover(&options, &advertise.to_string(), dry_run).await?;
     if !dry_run {
-        leap(&home, &options, &advertise).await?;
+        // The mark first: a member that is not alone does not look at it.
         home.keep_advertise(&advertise)?;
         home.mark_alone()?;
+        leap(&home, &options, &advertise).await?;
     }
     Ok(recovery)
+}
+
+/// Finds out whether the log could be exchanged for another one.
+fn try_exchange(home: &Home) -> Result<(), DisasterError> {
+    let (log, trial) = (home.log(), home.beside_log("trial"));
+    let tried = (|| {
+        let of = |path: &Path| path.metadata().map(|found| found.dev());
+        if of(log)? != of(log.parent().unwrap_or(log))? {
+            return Err(io::Error::other(
+                "it is a mount of its own; copy it to where it is a directory like any other",
+            ));
+        }
+        let (one, other) = (trial.join("one"), trial.join("other"));
+        std::fs::create_dir_all(&one)?;
+        std::fs::create_dir_all(&other)?;
+        Ok(renameat2(AT_FDCWD, &one, AT_FDCWD, &other, RenameFlags::RENAME_EXCHANGE)?)
+    })();
+    std::fs::remove_dir_all(&trial).ok();
+    match tried {
+        // The recovery says it better.
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(DisasterError::NoExchange { path: log.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Lets the log of a member that is alone go on far above where it was, as that of a restored backup does: whoever watched
@@ -111,7 +152,8 @@ async fn leap(home: &Home, options: &Options, advertise: &HostPort) -> Result<()
         }
         _ => Ok(()),
     };
-    gone(&leapt, std::fs::remove_dir_all(&leapt))?;
+    // What an earlier attempt left may be what was there before it.
+    keep_aside(home, &leapt)?;
     save(home, options, &backup).await?;
     let of_leapt = Options { directory: leapt.clone(), ..options.clone() };
     orlop_consensus::restore(&of_leapt, &backup, &advertise.to_string())?;
@@ -122,9 +164,18 @@ async fn leap(home: &Home, options: &Options, advertise: &HostPort) -> Result<()
     let failed = |source| DisasterError::Io { path: log.to_owned(), source };
     exchanged.map_err(|errno| failed(errno.into()))?;
     File::open(log.parent().unwrap_or(log)).and_then(|directory| directory.sync_all()).map_err(failed)?;
-    let before = home.beside_log("before-recovery");
-    gone(&before, std::fs::remove_dir_all(&before))?;
-    std::fs::rename(&leapt, &before).map_err(|source| DisasterError::Io { path: before, source })
+    keep_aside(home, &leapt)
+}
+
+/// Keeps what was the log under a name that nothing has, if it is there.
+fn keep_aside(home: &Home, path: &Path) -> Result<(), DisasterError> {
+    let names = (1..).map(|number| match number {
+        1 => "before-recovery".to_owned(),
+        number => format!("before-recovery-{number}"),
+    });
+    let free = names.map(|name| home.beside_log(&name)).find(|path| !path.exists());
+    let Some(free) = free.filter(|_| path.exists()) else { return Ok(()) };
+    std::fs::rename(path, &free).map_err(|source| DisasterError::Io { path: free, source })
 }
 
 /// Saves the state of a member that is alone and does not run.
@@ -134,7 +185,11 @@ async fn save(home: &Home, options: &Options, file: &Path) -> Result<(), Disaste
     let consensus = Consensus::start(options.clone(), machine, peers).await?;
     let saving = async {
         // It leads at once, and then applies what it has.
-        while consensus.read_index().await.is_err() {
+        let begun = Instant::now();
+        while let Err(error) = consensus.read_index().await {
+            if begun.elapsed() > PATIENCE {
+                return Err(DisasterError::NotAlone { problem: error.to_string() });
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let failed = |source| DisasterError::Io { path: file.to_owned(), source };
@@ -143,7 +198,7 @@ async fn save(home: &Home, options: &Options, file: &Path) -> Result<(), Disaste
         consensus.save(out).await?;
         Ok(())
     };
-    let saved = tokio::time::timeout(PATIENCE, saving).await.unwrap_or(Err(DisasterError::NotAlone));
+    let saved: Result<(), DisasterError> = saving.await;
     consensus.shutdown().await;
     saved
 }

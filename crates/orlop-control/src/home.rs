@@ -26,6 +26,7 @@ use orlop_model::{ClusterId, MemberId};
 use orlop_state::SealedAuthority;
 use orlop_state::command::InitialTrust;
 use ring::rand::SystemRandom;
+use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -179,7 +180,10 @@ impl Home {
     }
 
     /// Does a member live here, or did one begin to?
-    pub(crate) fn is_used(&self) -> Result<bool, HomeError> {
+    ///
+    /// # Errors
+    /// When what is there cannot be read.
+    pub fn is_used(&self) -> Result<bool, HomeError> {
         Ok(self.log.exists() || self.member()?.is_some())
     }
 
@@ -239,9 +243,13 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), HomeError> {
     Ok(replace_file(path, bytes).map_err(failed)?)
 }
 
+/// Removes a mark, if it is there. Durable when it returns.
 fn remove(path: &Path) -> Result<(), HomeError> {
     let failed = |source| IdentityError::Io { path: path.to_owned(), source };
-    Ok(std::fs::remove_file(path).map_err(failed)?)
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => Ok(removed.and_then(|()| File::open(path.parent().unwrap_or(path))?.sync_all()).map_err(failed)?),
+    }
 }
 
 /// What a member's certificate is good for in the eyes of programs that look at addresses.
@@ -269,7 +277,7 @@ mod tests {
         for cluster in [1, 2] {
             let made = home.make(ClusterId::from_u128(cluster), Some(&advertise)).expect("made");
             assert_eq!(home.member().expect("a member"), Some(MemberId::FIRST));
-            assert!(home.key().expect("a key") == made.key);
+            assert!(home.key().expect("a key, for its owner only") == made.key);
             let kept = home.identity().read().expect("an identity");
             assert_eq!(kept.authority.cluster(), ClusterId::from_u128(cluster));
             assert_eq!(kept.members, std::slice::from_ref(&advertise));

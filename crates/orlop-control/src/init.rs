@@ -3,7 +3,7 @@
 
 use crate::config::{Config, Listen};
 use crate::home::{Home, HomeError};
-use crate::{Error, start};
+use crate::{Error, launch};
 use orlop_client::{Address, HostPort, IdentityDirectory, JoinError, Joining};
 use orlop_identity::token::{InvalidToken, JoinToken};
 use orlop_model::{Millis, NodeId};
@@ -88,7 +88,7 @@ pub async fn init(init: Init) -> Result<Initialized, InitError> {
     config.listen_tls = false;
     config.make_cluster = true;
     let stop = CancellationToken::new();
-    let running = start(config, stop.clone()).await?;
+    let running = launch(config, home.clone(), stop.clone()).await?;
     let _stops = stop.clone().drop_guard();
     let local = Address::Unix(socket);
     let channel = local.channel().map_err(|e| InitError::Refused(e.to_string()))?;

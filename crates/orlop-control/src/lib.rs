@@ -162,8 +162,17 @@ impl Running {
 }
 
 /// Starts a control plane: it serves when this returns, until `stop` is cancelled.
-pub async fn start(mut config: Config, stop: CancellationToken) -> Result<Running, Error> {
+pub async fn start(config: Config, stop: CancellationToken) -> Result<Running, Error> {
     let home = Home::new(&config.data_dir);
+    if !config.make_cluster && !home.is_used()? {
+        return Err(Error::NoCluster { directory: config.data_dir });
+    }
+    // A cluster that runs is made, also when nobody saw its first tokens.
+    home.end_making()?;
+    launch(config, home, stop).await
+}
+
+async fn launch(mut config: Config, home: Home, stop: CancellationToken) -> Result<Running, Error> {
     if config.advertise.is_none() {
         config.advertise = home.advertise()?;
     }

@@ -59,9 +59,10 @@ async fn join_member(
     token: &JoinToken,
 ) -> Result<orlop_client::Joined, Failure> {
     let home = Home::new(&args.control_plane_data_dir);
-    if let Some(member) = home.member().map_err(Failure::of)? {
+    if home.is_used().map_err(Failure::of)? {
         let directory = args.control_plane_data_dir.display();
-        let message = format!("{directory} is that of member {member} already; give another --control-plane-data-dir");
+        let message =
+            format!("a member lives in {directory} already; give another --control-plane-data-dir, or remove it");
         return Err(Failure::new(FAILED, message));
     }
     let address = match &args.advertise {

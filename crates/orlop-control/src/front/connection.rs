@@ -20,39 +20,46 @@ pub(crate) struct Connection {
     pub(crate) ended: CancellationToken,
 }
 
-/// Room for connections. Those who prove who they are do not compete for it with strangers, and nobody does with this
-/// machine's own programs.
+/// Room for connections. Those who prove who they are do not compete for it with strangers, but for the few seconds of a
+/// handshake, and nobody does with this machine's own programs.
 pub(crate) struct Connections {
-    local: Rooms<IpAddr>,
+    sockets: Rooms<IpAddr>,
+    loopback: Rooms<IpAddr>,
+    handshakes: Rooms<IpAddr>,
     known: Rooms<IpAddr>,
     strangers: Rooms<IpAddr>,
 }
 
 impl Connections {
-    /// Room for `max` with a certificate, for as many on sockets, and for half as many others: of these a tenth may come from
-    /// one place.
+    /// Room for `max` with a certificate, for as many in a handshake and on sockets, and for half as many others. A
+    /// twentieth of `max` may be strangers from one place.
     pub(crate) fn new(max: usize) -> Self {
-        let strangers = max / 2;
+        let (half, share) = (max / 2, max / 20);
         Self {
-            local: Rooms::new(max, max),
+            sockets: Rooms::new(max, max),
+            loopback: Rooms::new(half, half),
+            handshakes: Rooms::new(max, share),
             known: Rooms::new(max, max),
-            strangers: Rooms::new(strangers, strangers / 10),
+            strangers: Rooms::new(half, share),
         }
     }
 
     /// Room for a connection of which no more is known than how it came.
     pub(crate) fn take(&self, accepted: &Accepted) -> Option<Room<IpAddr>> {
         match accepted {
-            Accepted::Unix(_) => self.local.take(None),
+            Accepted::Unix(_) => self.sockets.take(None),
             // All come from one place.
-            Accepted::Plain(..) => self.strangers.take(None),
-            Accepted::Tls(_, from) => self.strangers.take(Some(place(from.ip()))),
+            Accepted::Plain(..) => self.loopback.take(None),
+            Accepted::Tls(_, from) => self.handshakes.take(Some(place(from.ip()))),
         }
     }
 
-    /// Room for one that has shown a certificate.
-    pub(crate) fn take_known(&self) -> Option<Room<IpAddr>> {
-        self.known.take(None)
+    /// Room for one that has shaken hands, and has shown a certificate or none.
+    pub(crate) fn take_shaken(&self, from: SocketAddr, certificate: Option<&PeerCertificate>) -> Option<Room<IpAddr>> {
+        match certificate {
+            Some(_) => self.known.take(None),
+            None => self.strangers.take(Some(place(from.ip()))),
+        }
     }
 }
 

@@ -95,12 +95,11 @@ impl http_body::Body for Bound {
         // Whoever makes the answer is to stop now.
         bound.answer = Body::empty();
         let mut trailers = HeaderMap::new();
-        let told = bound.grpc.then(|| status.add_header(&mut trailers));
-        Poll::Ready(match told {
-            Some(Ok(())) => Some(Ok(Frame::trailers(trailers))),
-            Some(Err(status)) => Some(Err(status)),
-            None => None,
-        })
+        Poll::Ready(Some(match status.add_header(&mut trailers) {
+            Ok(()) if bound.grpc => Ok(Frame::trailers(trailers)),
+            // HTTP has no other way to say that there would be more than to break the answer off.
+            _ => Err(status),
+        }))
     }
 
     fn is_end_stream(&self) -> bool {

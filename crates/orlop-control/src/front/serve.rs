@@ -16,7 +16,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -27,7 +27,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long the head of an HTTP/1 request may take.
+/// How long the first bytes, and the head of an HTTP/1 request, may take.
 const HEAD: Duration = Duration::from_secs(10);
 /// How many calls may be open on one connection.
 const CALLS_MAX: u32 = 1_000;
@@ -88,11 +88,9 @@ async fn connection(front: Arc<Front>, accepted: Accepted, room: Room<IpAddr>, s
             match shaken {
                 Ok(Ok(stream)) => {
                     let certificate = front.trust.certificate_of(&stream);
-                    if certificate.is_some() {
-                        room = front.connections.take_known();
-                        if room.is_none() {
-                            return front.refuse();
-                        }
+                    room = front.connections.take_shaken(from, certificate.as_ref());
+                    if room.is_none() {
+                        return front.refuse();
                     }
                     http(front, stream, Peer::Tls(from, certificate), stop).await;
                 }
@@ -122,6 +120,11 @@ where
     let connection = open.connection.clone();
     let leave = CancellationToken::new();
     let worthless = until_worthless(front.clone(), connection.peer.clone(), leave.clone());
+    // Nothing bounds how long hyper waits for the first bytes.
+    let mut stream = BufReader::new(stream);
+    if !matches!(tokio::time::timeout(HEAD, stream.fill_buf()).await, Ok(Ok(_))) {
+        return;
+    }
     let service = hyper::service::service_fn({
         let leave = leave.clone();
         move |request| front.clone().answer(connection.clone(), leave.clone(), request)

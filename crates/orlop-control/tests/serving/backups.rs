@@ -58,3 +58,27 @@ async fn a_member_saves_the_state_again_and_again_and_keeps_the_newest() {
     tokio::time::timeout(PATIENCE, waiting).await.expect("it is told, and over");
     assert!(!files(&directory).is_empty());
 }
+
+#[tokio::test]
+async fn a_new_backup_stays_among_those_of_other_clusters_and_of_histories_that_were_given_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let directory = folder.path().to_owned();
+    let schedule = Schedule { directory: directory.clone(), every: Duration::from_secs(3600), keep: 2 };
+    let mut world = World::start().await;
+    let cluster = world.operator().state(None).await.expect("the state").cluster.expect("a cluster");
+    world.stop().await;
+    let old = |name: String| {
+        let file = std::fs::File::create(directory.join(name)).expect("written");
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(86_400);
+        file.set_modified(long_ago).expect("it has a time");
+    };
+    (1..4).for_each(|day| old(format!("orlop-{cluster}-2026112{day}T090000Z-r99999999.snapshot")));
+    old("orlop-clu_00000000000000000000000000000009-20261121T090000Z-r5.snapshot".into());
+    world.begin_with(|config| config.backups = Some(schedule)).await;
+    eventually("the backups to be two", async || {
+        files(&directory).iter().filter(|path| path.to_string_lossy().contains(&cluster.to_string())).count() == 2
+    })
+    .await;
+    let good = files(&directory).iter().filter(|path| orlop_control::inspect(path).is_ok()).count();
+    assert_eq!((good, files(&directory).len()), (1, 3), "{:?}", files(&directory));
+}

@@ -3,11 +3,12 @@
 use crate::identity::client;
 use crate::world::World;
 use orlop_client::{HostPort, Joining};
-use orlop_control::{Config, Home, Init, InitError, init};
+use orlop_control::{Config, Error, Home, Init, InitError, Listen, init};
 use orlop_identity::token::JoinToken;
 use orlop_model::{MemberId, Millis};
 use orlop_proto::identity::v1 as pb;
 use std::path::Path;
+use tokio_util::sync::CancellationToken;
 
 fn making(directory: &Path) -> Init {
     let advertise: HostPort = "192.0.2.1:7700".parse().expect("an address");
@@ -27,6 +28,27 @@ async fn a_cluster_is_made_once_and_made_anew_when_it_was_cut_short() {
     assert_eq!(anew.member_token.fingerprint, first.member_token.fingerprint, "it goes on with what was there");
     assert_ne!(anew.member_token.id, first.member_token.id);
     assert!(!folder.path().join("initializing").exists());
+}
+
+#[tokio::test]
+async fn a_start_without_a_cluster_leaves_nothing_in_the_way_of_making_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let directory = folder.path().join("control-plane");
+    let socket = Listen::Unix(folder.path().join("control.sock"));
+    let config = Config { make_cluster: false, ..Config::new(directory.clone(), vec![socket]) };
+    let refused = orlop_control::start(config.clone(), CancellationToken::new()).await.expect_err("there is none");
+    assert!(matches!(refused, Error::NoCluster { .. }), "{refused}");
+    assert!(!directory.exists());
+    init(making(&directory)).await.expect("made");
+
+    // What was cut short and then runs is a cluster that is made.
+    std::fs::write(directory.join("initializing"), "").expect("written");
+    let stop = CancellationToken::new();
+    let running = orlop_control::start(config, stop.clone()).await.expect("it runs");
+    stop.cancel();
+    running.wait().await.expect("it ends");
+    let again = init(making(&directory)).await.expect_err("it is there");
+    assert!(matches!(again, InitError::Exists(_)), "{again}");
 }
 
 #[tokio::test]

@@ -37,4 +37,5 @@ async fn who_watched_what_was_lost_is_told_everything_anew() {
     orlop_control::recover(world.config(), false).await.expect("recovered again");
     world.begin().await;
     assert_eq!(world.operator().state(None).await.expect("the state").services.len(), 5);
+    assert!(world.config().data_dir.join("raft.before-recovery-2").is_dir(), "nothing that was kept is replaced");
 }

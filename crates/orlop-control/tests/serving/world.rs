@@ -65,6 +65,12 @@ impl World {
         self.begin().await;
     }
 
+    /// Starts what was stopped with another configuration.
+    pub(crate) async fn begin_with(&mut self, adjust: impl FnOnce(&mut Config)) {
+        adjust(&mut self.config);
+        self.begin().await;
+    }
+
     /// Starts what was stopped.
     pub(crate) async fn begin(&mut self) {
         self.stop = CancellationToken::new();

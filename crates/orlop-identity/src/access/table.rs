@@ -116,9 +116,9 @@ const fn everyone(method: &'static str) -> Rule {
     Rule { local: true, member: true, node: true, program: true, operator, ..nobody(method, Leader) }
 }
 
-/// Whoever has a certificate, also one that has ended.
+/// Whoever has a certificate, also one that has ended. Members renew theirs themselves.
 const fn renewal(method: &'static str) -> Rule {
-    Rule { member: true, node: true, program: true, expired: true, ..nobody(method, Leader) }
+    Rule { node: true, program: true, expired: true, ..nobody(method, Leader) }
 }
 
 /// Operators, and the administrator of a member's machine.

@@ -1,9 +1,9 @@
 //! The file that a member keeps the cluster key in.
 
 use super::{ClusterKey, Weak};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Why a key file cannot be used.
@@ -58,23 +58,6 @@ impl ClusterKey {
         let bytes = bytes.try_into().map_err(|_| KeyFileError::Length { path: path.to_owned() })?;
         Self::from_bytes(bytes).map_err(|weak| KeyFileError::Weak { path: path.to_owned(), weak })
     }
-
-    /// Writes the key to a new file that only its owner may open. It is on disk when this returns.
-    ///
-    /// # Errors
-    /// When the file is there already, or cannot be written.
-    pub fn write_file(&self, path: &Path) -> Result<(), KeyFileError> {
-        let write = || {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-            file.write_all(&self.0)?;
-            file.sync_all()?;
-            match path.parent() {
-                Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
-                _ => Ok(()),
-            }
-        };
-        write().map_err(|problem| KeyFileError::Io { path: path.to_owned(), problem })
-    }
 }
 
 #[cfg(test)]
@@ -85,14 +68,13 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_key_file_is_for_its_owner_only_and_is_never_overwritten() {
+    fn a_key_file_is_for_its_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cluster.key");
         let key = ClusterKey::generate(&SystemRandom::new()).unwrap();
-        key.write_file(&path).unwrap();
+        write(&path, key.bytes()).unwrap();
+        set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         assert_eq!(ClusterKey::read_file(&path).unwrap(), key);
-        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
-        assert!(key.write_file(&path).is_err());
         for mode in [0o640, 0o604, 0o620, 0o666] {
             set_permissions(&path, Permissions::from_mode(mode)).unwrap();
             let refused = ClusterKey::read_file(&path).unwrap_err();

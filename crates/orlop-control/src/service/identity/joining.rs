@@ -54,8 +54,11 @@ impl Service {
         };
         let presented = Presented { id: token.id, secret_hash: token.secret_hash(), kind: token.kind, node };
         self.0.machine.read(|state| state.check_join(&presented, now()).map(drop)).map_err(of_join)?;
-        let using = UseJoinToken { id: token.id, secret_hash: token.secret_hash(), joins };
         let cluster = authority.certificate().cluster();
+        if let Some(node) = node {
+            self.outlast_revocation(Identity::Node { cluster, node }).await?;
+        }
+        let using = UseJoinToken { id: token.id, secret_hash: token.secret_hash(), joins };
         let (_, answer) = self.0.submit_as(&call, Kind::Trust(TrustCommand::UseJoinToken(using))).await?;
         let identity = match (answer, node) {
             (Answer::Done, Some(node)) => Identity::Node { cluster, node },
@@ -66,7 +69,6 @@ impl Service {
             Identity::Member { .. } => self.cluster_key()?.bytes().to_vec(),
             Identity::Node { .. } | Identity::Role { .. } => Vec::new(),
         };
-        self.outlast_revocation(identity).await?;
         let certificate = Some(certify(&authority, &key, identity, &addresses)?);
         Ok(pb::JoinResponse { certificate, cluster_key, members: self.members() })
     }
@@ -77,9 +79,6 @@ impl Service {
         };
         let request = request.into_inner();
         let key = PublicKey::of_request(&request.certificate_request).map_err(|e| invalid(&e))?;
-        if matches!(shown.identity, Identity::Member { .. }) {
-            return Err(Status::permission_denied("a member renews its certificate itself: it has what it takes"));
-        }
         let certificate = Some(certify(&self.authority()?, &key, shown.identity, &Addresses::default())?);
         // It may have been revoked since the call came in.
         self.0.trust.check(&shown)?;
@@ -143,7 +142,8 @@ impl Service {
         let create = TrustCommand::CreateJoinToken(CreateJoinToken { token: stored.clone() });
         done::<()>(self.0.submit_as(&call, Kind::Trust(create)).await?)?;
         // A repeated request is answered as the first one was, which made another token that nobody has seen.
-        if self.0.machine.read(|state| state.join_tokens().all(|known| known.id != token.id)) {
+        if call.request.is_some() && self.0.machine.read(|state| state.join_tokens().all(|known| known.id != token.id))
+        {
             return Err(Status::aborted("the token was made by a call before, whose answer was lost; make another"));
         }
         Ok(pb::CreateJoinTokenResponse { token: token.to_string(), stored: Some(of_token(&stored)) })

@@ -112,6 +112,17 @@ impl Answer {
         json
     }
 
+    /// Reads to the end. Did the answer break off, instead of ending?
+    pub(crate) async fn broken_off(&mut self) -> bool {
+        loop {
+            match tokio::time::timeout(PATIENCE, self.body.frame()).await.expect("more in time") {
+                Some(Ok(_)) => {}
+                Some(Err(_)) => return true,
+                None => return false,
+            }
+        }
+    }
+
     async fn more(&mut self) -> bool {
         let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await.expect("more in time");
         let Some(frame) = frame else { return false };

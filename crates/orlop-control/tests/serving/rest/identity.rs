@@ -100,10 +100,10 @@ async fn a_stream_of_events_ends_with_the_token() {
     let login: orlop_identity::token::Login = made["login"].as_str().expect("a login").parse().expect("a login");
     let http = Http::at(world.loopback_address());
     let bearer = format!("Bearer {}", login.token);
-    let stream = http.send("GET", "/api/v1/events/stream", &[("authorization", &bearer)], "").await;
+    let mut stream = http.send("GET", "/api/v1/events/stream", &[("authorization", &bearer)], "").await;
     assert_eq!(stream.status, 200);
     admin.send("DELETE", "/api/v1/operators/anna", &[], "").await;
-    // It would go on for as long as the reader likes.
-    stream.text().await;
+    // It would go on for as long as the reader likes, and does not look as if that was all.
+    assert!(stream.broken_off().await);
     assert_eq!(http.send("GET", "/api/v1/events", &[("authorization", &bearer)], "").await.status, 401);
 }
