@@ -6,7 +6,6 @@
 
 mod agent;
 mod call;
-mod chance;
 mod check;
 mod client;
 mod disk;
@@ -19,6 +18,8 @@ mod scheduler;
 mod trace;
 mod violation;
 mod world;
+
+use orlop_history::chance;
 
 pub use mutation::Mutation;
 pub use violation::{Check, Violation};

@@ -2,5 +2,6 @@
 
 pub(crate) mod applied;
 pub(crate) mod command;
-pub(crate) mod history;
 pub(crate) mod leaders;
+
+pub(crate) use orlop_history::history;
