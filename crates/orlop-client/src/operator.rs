@@ -121,8 +121,8 @@ impl OperatorClient {
         answer.map(Response::into_inner).map_err(|status| Error::from_status(&status, &self.address))
     }
 
-    /// Asks for a change. Where there are several members it is asked for again when one of them went away meanwhile,
-    /// for a while and under the same id: what was done already is answered, not done twice.
+    /// Asks for a change. It is asked for again when a member went away meanwhile and there are others, or when another
+    /// took over; for a while and under the same id: what was done already is answered, not done twice.
     async fn write<Q: Clone, A>(
         &self,
         request: &Q,
@@ -145,7 +145,11 @@ impl OperatorClient {
     }
 
     fn may_come_back(&self, error: &Error) -> bool {
-        matches!(self.address, Address::Members(_) | Address::Joined(_)) && error.is_transient()
+        match error {
+            // Whether it was made, nobody knows; asking again under its id tells.
+            Error::TimedOut(_) => true,
+            error => matches!(self.address, Address::Members(_) | Address::Joined(_)) && error.is_transient(),
+        }
     }
 
     /// Makes a deployment what the spec says. With `expected`, only if its generation is that one (0: only if it does

@@ -23,6 +23,10 @@ pub(crate) fn of_submit(error: SubmitError) -> Status {
             Status::unavailable(message)
         }
         SubmitError::TooLarge { .. } | SubmitError::Full { .. } => Status::resource_exhausted(message),
+        // It may have been done: whoever gave the change an id asks again.
+        SubmitError::Unknown { .. } => Status::deadline_exceeded(message),
+        // Another member takes over, where there is one.
+        SubmitError::Broken(_) => Status::unavailable(message),
         _ => Status::internal(message),
     }
 }
