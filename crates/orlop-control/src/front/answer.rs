@@ -5,11 +5,12 @@ use super::lapse::Lapse;
 use super::{Front, Leave, caller, limit};
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
+use orlop_identity::Caller;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Code, Status};
 use tower::ServiceExt;
 
 pub(super) type Body = tonic::body::Body;
@@ -45,7 +46,7 @@ impl Front {
             .headers()
             .get(header::CONTENT_TYPE)
             .is_some_and(|content| content.as_bytes().starts_with(b"application/grpc"));
-        let lapse = match self.admit(&connection, &mut request) {
+        let lapse = match self.admit(&connection, &mut request).await {
             Ok(lapse) => lapse,
             Err(Turned { status, retry_after }) => return Ok(refusal(grpc, &status, retry_after)),
         };
@@ -63,12 +64,30 @@ impl Front {
         Ok(lapse.bound(grpc, answer).await)
     }
 
-    fn admit(&self, connection: &Connection, request: &mut Request<Incoming>) -> Result<Lapse, Turned> {
-        let caller = caller::of(self, connection, request.headers())?;
+    async fn admit(&self, connection: &Connection, request: &mut Request<Incoming>) -> Result<Lapse, Turned> {
+        let caller = match caller::of(self, connection, request.headers()) {
+            Err(status) if status.code() == Code::Unauthenticated => {
+                self.catch_up(connection, status).await?;
+                caller::of(self, connection, request.headers())?
+            }
+            caller => caller?,
+        };
         self.limits.take(&caller, &connection.peer)?;
         let lapse = Lapse::of(&self.trust, &caller, request.headers());
         request.extensions_mut().insert(caller);
         Ok(lapse)
+    }
+
+    /// What this member knows may be too old to know the caller: it has just started, or fell behind. Before somebody is
+    /// turned away it learns what there is to know, but not for a stranger who asks all the time.
+    async fn catch_up(&self, connection: &Connection, turned: Status) -> Result<(), Status> {
+        if self.limits.take(&Caller::Anonymous, &connection.peer).is_err() {
+            return Err(turned);
+        }
+        let known = self.grpc.inner.consensus.read_index().await;
+        known.map(drop).map_err(|error| {
+            Status::unavailable(format!("who is calling cannot be found out now: {error}; another member may know"))
+        })
     }
 }
 
