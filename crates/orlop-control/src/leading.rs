@@ -85,7 +85,9 @@ impl Control {
             Turn::Begun(spell) => {
                 self.attendance.clear();
                 let control = self.clone();
-                self.tasks.spawn(async move { control.judge_nodes(spell).await });
+                self.tasks.spawn(async move {
+                    tokio::join!(control.judge_nodes(spell.clone()), control.yield_when_full(spell));
+                });
             }
             Turn::Over => self.attendance.clear(),
         }

@@ -39,6 +39,7 @@ mod service;
 mod sessions;
 mod status;
 mod trust;
+mod yielding;
 
 pub use backup::Schedule;
 pub use config::{Config, InvalidListen, Listen};

@@ -3,6 +3,7 @@
 use crate::control::{Call, Control};
 use crate::service::{Answers, parsed};
 use crate::status;
+use crate::yielding::best_successor;
 use orlop_client::HostPort;
 use orlop_consensus::{MemberInfo, Suffrage};
 use orlop_identity::{Caller, Identity};
@@ -11,7 +12,6 @@ use orlop_proto::admin::v1 as pb;
 use orlop_state::Kind;
 use orlop_state::command::{MoveMember, RemoveMember};
 use std::collections::BTreeMap;
-use std::time::Duration;
 use tonic::{Request, Response, Status};
 
 pub(crate) struct Service(pub(crate) Control);
@@ -168,33 +168,5 @@ fn of_unnamed(known: MemberInfo) -> pb::Member {
         matched: known.matched,
         silent_ms: known.answered.map(|silent| u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)),
         added_at_ms: 0,
-    }
-}
-
-/// The voter that has most of the log and was heard of last.
-fn best_successor(members: &[MemberInfo], own: u64) -> Option<u64> {
-    let others = members.iter().filter(|m| m.suffrage == Suffrage::Voter && m.id != own);
-    others.max_by_key(|m| (m.matched, std::cmp::Reverse(m.answered.unwrap_or(Duration::MAX)))).map(|m| m.id)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn voter(id: u64, matched: u64, answered_ms: u64) -> MemberInfo {
-        MemberInfo {
-            id,
-            address: format!("m{id}:7700"),
-            suffrage: Suffrage::Voter,
-            matched: Some(matched),
-            answered: Some(Duration::from_millis(answered_ms)),
-        }
-    }
-
-    #[test]
-    fn the_best_successor_has_most_of_the_log() {
-        assert_eq!(best_successor(&[voter(1, 9, 0), voter(2, 7, 1), voter(3, 8, 5)], 1), Some(3));
-        assert_eq!(best_successor(&[voter(1, 9, 0), voter(2, 8, 50), voter(3, 8, 5)], 1), Some(3));
-        assert_eq!(best_successor(&[voter(1, 9, 0)], 1), None);
     }
 }
