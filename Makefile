@@ -12,7 +12,7 @@ DEV ?=
 # Flags of both `orlopctl cluster up` and `down`: `--instance two --network 10.98.0.0/24 --data /srv/two --run /run/two`.
 CLUSTER ?=
 
-.PHONY: up down build hello test test-machine soak lint fmt bench bench-node bench-consensus clean help
+.PHONY: up down cluster cluster-down build hello test test-machine soak chaos lint fmt bench bench-node bench-consensus clean help
 
 help:
 	@echo 'make up      install what is missing, build, start a one-node cluster, deploy examples/hello'
@@ -22,6 +22,7 @@ help:
 	@echo 'make test    every test, those with real containers included'
 	@echo 'make test-machine  tests in emulated machines: cgroup v2, loss of power (minutes; Debian on x86-64)'
 	@echo 'make soak    simulated schedules of a control plane for hours (ORLOP_ROUNDS=$(ORLOP_ROUNDS), ORLOP_SEED)'
+	@echo 'make chaos   real members in network namespaces through ORLOP_FAULTS=$(ORLOP_FAULTS) faults, every answer judged (ORLOP_SEED)'
 	@echo 'make lint    formatting, clippy, dependency rules'
 	@echo 'make bench   measure, with the peers beside ours'
 	@echo 'make bench-consensus  measure three members beside three of etcd (fetched, not installed)'
@@ -61,6 +62,12 @@ test-machine:
 ORLOP_ROUNDS ?= 200000
 soak:
 	ORLOP_ROUNDS=$(ORLOP_ROUNDS) $(CARGO) test --locked -p orlop-simulation --test simulation seeds -- --nocapture
+
+# As root or with sudo; leaves nothing behind. A failure names the seed that gives the same schedule.
+ORLOP_FAULTS ?= 100
+chaos:
+	@scripts/prerequisites --tests
+	@scripts/chaos $(ORLOP_FAULTS) $(ORLOP_SEED)
 
 fmt:
 	$(CARGO) fmt --all

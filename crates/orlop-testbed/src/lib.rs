@@ -26,7 +26,7 @@ mod testbed;
 pub use clean::Footprint;
 pub use disk::Disk;
 pub use failing::FailingDisk;
-pub use hosts::{Cluster, Fault, HostSet, MACHINE};
+pub use hosts::{Cluster, Fault, HostSet, MACHINE, Tokens};
 pub use http::{Answer, Hammer, get, get_from};
 pub use image::TestImage;
 pub use machine::{DISK, Ended, Machine, MachineDisk, MachineOptions};

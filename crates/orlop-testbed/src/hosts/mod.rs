@@ -2,9 +2,11 @@
 
 mod cluster;
 mod faults;
+mod members;
 
 pub use cluster::Cluster;
 pub use faults::Fault;
+pub use members::Tokens;
 
 use crate::Footprint;
 use orlop_hosts::{Config, Host, Hosts};
