@@ -12,7 +12,8 @@ DEV ?=
 # Flags of both `orlopctl cluster up` and `down`: `--instance two --network 10.98.0.0/24 --data /srv/two --run /run/two`.
 CLUSTER ?=
 
-.PHONY: up down cluster cluster-down build hello test test-machine soak chaos lint fmt bench bench-node bench-consensus clean help
+.PHONY: up down cluster cluster-down build hello test test-machine soak chaos lint fmt bench bench-node bench-consensus \
+	bench-scale clean help
 
 help:
 	@echo 'make up      install what is missing, build, start a one-node cluster, deploy examples/hello'
@@ -26,6 +27,7 @@ help:
 	@echo 'make lint    formatting, clippy, dependency rules'
 	@echo 'make bench   measure, with the peers beside ours'
 	@echo 'make bench-consensus  measure three members beside three of etcd (fetched, not installed)'
+	@echo 'make bench-scale  measure the control plane under a thousand nodes with ten thousand replicas'
 
 # The image of examples/hello: one static binary.
 HELLO_IMAGE := target/hello.orlop.tar
@@ -84,6 +86,10 @@ bench bench-node:
 bench-consensus:
 	@scripts/prerequisites
 	@scripts/bench-consensus
+
+bench-scale:
+	@scripts/prerequisites --tests
+	@scripts/bench-scale
 
 clean:
 	$(CARGO) clean

@@ -5,6 +5,7 @@
 //! shared machine; the ratios and differences of one run do. A goal that a run does not reach is marked MISSED.
 
 use orlop_testbed::{Hammer, Layout, Options, Role, TestImage, Testbed, get, wait_for};
+use orlop_tests::measure::{cpu, mebibytes};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -260,21 +261,4 @@ fn millis(number: u64) -> Duration {
 
 fn milliseconds(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
-}
-
-/// User and system time that a process has used.
-fn cpu(pid: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks: u64 = [11, 12].iter().filter_map(|i| fields.get(*i)?.parse::<u64>().ok()).sum();
-    Duration::from_millis(ticks * 10)
-}
-
-fn mebibytes(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let kibibytes: f64 = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok())
-        .unwrap_or(f64::NAN);
-    kibibytes / 1024.0
 }

@@ -1,1 +1,3 @@
-//! End-to-end tests of Orlop through its binaries; see `tests/`.
+//! End-to-end tests of Orlop through its binaries; see `tests/` and `benches/`.
+
+pub mod measure;
