@@ -48,8 +48,8 @@ pub(crate) static ENV_NAME: Text = Text {
 };
 pub(crate) static ENV_VALUE: Text = Text {
     name: "variable value",
-    expected: "text, $E:NAME, or $$… for text that begins with $",
-    pattern: Some("^([^$]|\\$\\$|\\$E:[A-Za-z_][A-Za-z0-9_.-]*$|$)"),
+    expected: "text, $E:NAME, $S:name, or $$… for text that begins with $",
+    pattern: Some("^([^$]|\\$\\$|\\$E:[A-Za-z_][A-Za-z0-9_.-]*$|\\$S:[A-Za-z0-9_.-]{1,253}$|$)"),
     bare: true,
     example: "info",
 };
