@@ -57,6 +57,8 @@ pub enum MountSource {
     /// A file or directory of the node, which must exist. Also the way in for `/etc/hosts`, `/etc/resolv.conf` and
     /// `/etc/hostname`.
     Bind(PathBuf),
+    /// A directory of the node, which must exist, with nothing in it but data: no programs, no devices.
+    Data(PathBuf),
     /// A directory that is made when it is missing (its parents too) and then belongs to the container's user.
     Volume(PathBuf),
     /// Memory, gone with the container.

@@ -239,10 +239,12 @@ impl Containers {
         for mount in &spec.mounts {
             let invalid = |detail: String| RuntimeError::MountInvalid { target: mount.target.clone(), detail };
             match &mount.source {
-                MountSource::Bind(path) | MountSource::Volume(path) if !path.is_absolute() => {
+                MountSource::Bind(path) | MountSource::Data(path) | MountSource::Volume(path)
+                    if !path.is_absolute() =>
+                {
                     return Err(invalid(format!("{} of this node is not absolute", path.display())));
                 }
-                MountSource::Bind(path) => {
+                MountSource::Bind(path) | MountSource::Data(path) => {
                     if let Err(error) = std::fs::metadata(path) {
                         return Err(invalid(unusable(path, &error)));
                     }

@@ -35,6 +35,7 @@ pub(crate) fn runc_error(doing: &str, detail: &str, spec: Option<&ContainerSpec>
                 MountSource::Bind(path) if is_file(path) => {
                     format!("the image has a directory there, and {} of the node is a file", path.display())
                 }
+                MountSource::Data(_) => "the image has a file there, where a directory is needed".to_owned(),
                 _ => "the image has a file there, and the volume is a directory".to_owned(),
             },
             _ => text.to_owned(),

@@ -251,6 +251,10 @@ fn mounts(spec: &ContainerSpec) -> Result<Vec<Mount>, OciSpecError> {
             MountSource::Bind(path) | MountSource::Volume(path) => {
                 mount("bind", &path.to_string_lossy(), &wanted.target, &["rbind", "rprivate", access])?
             }
+            MountSource::Data(path) => {
+                let options = ["rbind", "rprivate", "nosuid", "nodev", "noexec", access];
+                mount("bind", &path.to_string_lossy(), &wanted.target, &options)?
+            }
             MountSource::Tmpfs { size } => {
                 let size = size.map(|size| format!("size={}", size.0));
                 let mut options = vec!["nosuid", "nodev", "mode=1777", access];

@@ -108,6 +108,18 @@ fn command_and_args_replace_entrypoint_and_cmd_as_container_users_expect() {
 }
 
 #[test]
+fn in_a_directory_of_data_nothing_is_run() {
+    let mut spec = spec();
+    let source = MountSource::Data("/node/secrets/0".into());
+    spec.mounts = vec![crate::Mount { target: "/run/secrets".into(), read_only: true, source }];
+    let built = runtime_spec(&spec, &User::default(), &LEGACY, "/orlop/a").unwrap();
+    let last = built.mounts().as_ref().unwrap().last().unwrap();
+    assert_eq!(last.source().as_deref(), Some(std::path::Path::new("/node/secrets/0")));
+    let options = last.options().as_ref().unwrap();
+    assert_eq!(options, &["rbind", "rprivate", "nosuid", "nodev", "noexec", "ro"]);
+}
+
+#[test]
 fn what_would_be_misunderstood_is_refused() {
     let check = |change: &dyn Fn(&mut ContainerSpec), part: &str| {
         let mut spec = spec();
