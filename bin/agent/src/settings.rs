@@ -120,6 +120,7 @@ impl Settings {
         );
         ensure!(self.logs.files_max >= 2, "logs.files_max: found {}; at least 2", self.logs.files_max);
         let mut config = Config::new(&self.data_dir, &self.control_plane, &self.overlay_socket);
+        config.secrets_dir = self.run_dir.join("secrets");
         config.name = self.name.as_deref().map(str::parse).transpose().context("name")?;
         config.address = self.address;
         config.labels = self.labels.clone();

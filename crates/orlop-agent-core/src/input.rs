@@ -2,6 +2,7 @@
 
 use orlop_model::spec::Signal;
 use orlop_model::{Assignment, Exit, Reason};
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 /// Something that happened to a replica.
@@ -70,6 +71,17 @@ pub enum Input {
         /// How.
         result: Result<(), Failure>,
     },
+    /// Its files have the secrets that the assignment had when this was begun.
+    SecretsRefreshed {
+        /// What its process is to get for that, and for what it was not told before.
+        signals: BTreeSet<Signal>,
+    },
+    /// They may have others.
+    SecretsFailed(Failure),
+    /// The process got all signals.
+    SecretsTold,
+    /// It may lack some.
+    SecretsUntold(Failure),
     /// The signal was sent.
     Signalled,
     /// It was not.

@@ -4,6 +4,7 @@ use orlop_model::{Level, Reason, ReplicaStatus};
 
 use crate::Record;
 use orlop_model::spec::Signal;
+use std::collections::BTreeSet;
 
 /// One thing to do for a replica. Steps of one answer are taken in order; those that run on are answered later by the
 /// input that is named with them, exactly once.
@@ -24,8 +25,8 @@ pub enum Step {
     PullImage,
     /// Attach the replica to the overlay, or learn that it is. → `NetworkReady` or `NetworkFailed`
     AttachNetwork,
-    /// Make named volumes, see that bind sources exist and that all `$E:` variables are set. → `FilesReady` or
-    /// `FilesFailed`
+    /// Make named volumes, see that bind sources exist, that all `$E:` variables are set and that all secrets came.
+    /// → `FilesReady` or `FilesFailed`
     PrepareFiles,
     /// Do an init step once; one that runs a command leaves nothing of it behind. → `InitDone` or `InitFailed`
     RunInit {
@@ -34,7 +35,7 @@ pub enum Step {
         /// 0 at first; grows with each try of this step.
         attempt: u32,
     },
-    /// Make the container. → `Created` or `CreateFailed`
+    /// Make the container, with the secrets of now in its files. → `Created` or `CreateFailed`
     CreateContainer {
         /// The number of the container among the replica's, from 1.
         attempt: u32,
@@ -43,6 +44,22 @@ pub enum Step {
     StartContainer {
         /// Of which container.
         attempt: u32,
+    },
+    /// Put the secrets of now into the files of the container that is there: into all of them before its process begins,
+    /// then into those that [may change](orlop_model::spec::Workload::changing_files) under it. Which signals the process
+    /// is to get for that is remembered, for as long as the process can live, until it was told.
+    /// → `SecretsRefreshed` or `SecretsFailed`
+    RefreshSecrets {
+        /// May the process have begun?
+        started: bool,
+    },
+    /// Send the process the signals that tell it of new secrets, and forget that it was to get them.
+    /// → `SecretsTold` or `SecretsUntold`
+    TellOfSecrets {
+        /// In which container.
+        attempt: u32,
+        /// What it gets, one after the other.
+        signals: BTreeSet<Signal>,
     },
     /// Do the health check once, within its timeout. → `Checked`
     Check {
@@ -61,6 +78,8 @@ pub enum Step {
     RemoveContainers {
         /// The number of the main container that stays.
         keep: Option<u32>,
+        /// No other container follows: its files of secrets go as well.
+        last: bool,
     },
     /// Detach the replica from the overlay; that it is not attached is success. → `Detached` or `DetachFailed`
     DetachNetwork,

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{REPLICA, assignment, health, init_step, workload};
+use common::{REPLICA, assignment, health, hup, init_step, secret_file, with_secret, workload};
 use orlop_agent_core::{
     ContainerState, Failure, Found, FoundContainer, Input, Operation, Record, ReplicaMachine, Role, Step, Timings,
 };
@@ -47,6 +47,8 @@ struct Fate {
 /// A step that is under way.
 struct Work {
     step: Step,
+    /// The value of the secret when it was begun.
+    value: u32,
     effect_at: u64,
     result_at: u64,
     done: Option<Input>,
@@ -68,6 +70,16 @@ struct World {
     signals: u32,
     work: Vec<Work>,
     told: Vec<(u64, Input)>,
+    /// The workload has a secret in a file.
+    has_file: bool,
+    /// What is in the file, if there is one; a reboot takes it away.
+    file: Option<u32>,
+    /// The process is still to get a signal for it.
+    untold: bool,
+    /// What the process of this number has read.
+    read: BTreeMap<u32, u32>,
+    /// The value in the newest assignment.
+    value: u32,
     reported: Option<ReplicaStatus>,
 }
 
@@ -87,6 +99,11 @@ impl World {
             signals: 0,
             work: Vec::new(),
             told: Vec::new(),
+            has_file: false,
+            file: None,
+            untold: false,
+            read: BTreeMap::new(),
+            value: 0,
             reported: None,
         }
     }
@@ -142,7 +159,8 @@ impl World {
                     }
                     let effect_at = self.now + self.luck.below(80);
                     let result_at = effect_at + self.luck.below(40);
-                    self.work.push(Work { step, effect_at, result_at, done: None, cancelled: false });
+                    let value = self.value;
+                    self.work.push(Work { step, value, effect_at, result_at, done: None, cancelled: false });
                 }
             }
         }
@@ -159,8 +177,8 @@ impl World {
         let mut i = 0;
         while i < self.work.len() {
             if self.work[i].done.is_none() && self.work[i].effect_at.min(self.work[i].result_at) <= self.now {
-                let (step, cancelled) = (self.work[i].step.clone(), self.work[i].cancelled);
-                self.work[i].done = Some(self.effect(&step, cancelled));
+                let (step, value, cancelled) = (self.work[i].step.clone(), self.work[i].value, self.work[i].cancelled);
+                self.work[i].done = Some(self.effect(&step, value, cancelled));
             }
             if self.work[i].done.is_some() && self.work[i].result_at <= self.now {
                 inputs.extend(self.work.remove(i).done);
@@ -176,7 +194,7 @@ impl World {
         inputs
     }
 
-    fn effect(&mut self, step: &Step, cancelled: bool) -> Input {
+    fn effect(&mut self, step: &Step, value: u32, cancelled: bool) -> Input {
         let fault = self.luck.percent(self.fate.faults);
         let happens = !fault || self.luck.percent(50);
         let away = || Failure::infrastructure("runtime_unavailable", "containerd does not answer");
@@ -205,12 +223,16 @@ impl World {
                 assert!(self.attached, "a container without network");
                 if happens {
                     self.mains.insert(*attempt, ContainerState::Created);
+                    self.file = self.has_file.then_some(value);
+                    self.untold = false;
                 }
                 if fault { Input::CreateFailed(failure()) } else { Input::Created }
             }
             Step::StartContainer { attempt } => {
                 if happens && self.mains.get(attempt) == Some(&ContainerState::Created) {
                     self.mains.insert(*attempt, ContainerState::Running);
+                    assert_eq!(self.file.is_some(), self.has_file, "a container has its files");
+                    self.read.extend(self.file.map(|value| (*attempt, value)));
                     self.starts += 1;
                     if self.fate.exits && self.luck.percent(60) {
                         let lives = if self.luck.percent(50) { self.luck.below(5) } else { self.luck.below(200_000) };
@@ -222,6 +244,23 @@ impl World {
                     Some(_) if fault => Input::StartFailed(failure()),
                     Some(_) => Input::Started,
                 }
+            }
+            Step::RefreshSecrets { started } => {
+                assert!(self.file.is_some(), "files are not made under a container");
+                if happens {
+                    self.untold = *started && (self.untold || self.file != Some(value));
+                    self.file = Some(value);
+                }
+                let signals = self.untold.then(|| Signal::parse("HUP").expect("a signal")).into_iter().collect();
+                if fault { Input::SecretsFailed(away()) } else { Input::SecretsRefreshed { signals } }
+            }
+            Step::TellOfSecrets { attempt, signals } => {
+                assert_eq!(signals.len(), 1, "told for nothing");
+                if happens && self.mains.get(attempt) == Some(&ContainerState::Running) {
+                    self.read.extend(self.file.map(|value| (*attempt, value)));
+                    self.untold = false;
+                }
+                if fault { Input::SecretsUntold(away()) } else { Input::SecretsTold }
             }
             Step::Check { attempt } => {
                 let sick = self.fate.sick && self.luck.percent(60);
@@ -242,8 +281,11 @@ impl World {
                 }
                 if fault { Input::SignalFailed(away()) } else { Input::Signalled }
             }
-            Step::RemoveContainers { keep } => {
+            Step::RemoveContainers { keep, last } => {
                 if happens {
+                    if *last {
+                        self.file = None;
+                    }
                     self.mains.retain(|attempt, _| Some(*attempt) == *keep);
                     self.init_runs = false;
                     self.init_left = false;
@@ -287,7 +329,7 @@ impl World {
                     self.init_runs = self.luck.percent(50);
                     self.init_left = true;
                 } else {
-                    self.effect(&work.step, work.cancelled);
+                    self.effect(&work.step, work.value, work.cancelled);
                 }
             }
         }
@@ -298,6 +340,8 @@ impl World {
         self.init_runs = false;
         self.told.clear();
         self.attached = false;
+        self.file = None;
+        self.untold = false;
     }
 
     fn containers(&self) -> Vec<FoundContainer> {
@@ -385,6 +429,9 @@ fn random_workload(luck: &mut Luck) -> Workload {
     if luck.percent(30) {
         workload.image.pull_policy = PullPolicy::Always;
     }
+    if luck.percent(50) {
+        workload.secret_files.push(secret_file("key", hup()));
+    }
     workload
 }
 
@@ -401,6 +448,7 @@ fn whatever_happens_a_stopped_replica_leaves_nothing_and_never_has_two_processes
         };
         let mut world = World::new(seed, fate);
         let workload = random_workload(&mut world.luck);
+        world.has_file = !workload.secret_files.is_empty();
         let run = assignment(workload.clone(), Desired::Run);
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let (mut machine, steps) = ReplicaMachine::new(run.clone(), Timestamp(world.now), Timings::default(), seed);
@@ -418,11 +466,13 @@ fn whatever_happens_a_stopped_replica_leaves_nothing_and_never_has_two_processes
             world.fate.crashes = 0;
             world.fate.reboots = 0;
             let until = world.now + 60_000;
-            let is_clean = |w: &World| w.mains.is_empty() && !w.attached && !w.init_left && w.work.is_empty();
+            let is_clean =
+                |w: &World| w.mains.is_empty() && !w.attached && !w.init_left && w.file.is_none() && w.work.is_empty();
             world.run(&mut machine, &stop, until, |w, m| m.status().phase.is_finished() && is_clean(w));
             let phase = machine.status().phase;
             assert!(matches!(phase, Phase::Finished(Outcome::Stopped | Outcome::Failed)), "{phase:?}");
-            assert!(is_clean(&world), "something is left: {:?} attached {}", world.mains, world.attached);
+            let World { mains, attached, init_left, file, .. } = &world;
+            assert!(is_clean(&world), "left: {mains:?}, attached {attached}, init {init_left}, secret {file:?}");
             assert!(machine.record().starts <= world.starts);
             let steps = machine.handle(Input::Withdrawn, Timestamp(world.now));
             world.begin(steps);
@@ -444,6 +494,7 @@ fn an_agent_that_dies_at_any_moment_starts_a_well_replica_once_and_leaves_it_alo
         let mut world = World::new(seed, fate);
         let mut workload = random_workload(&mut world.luck);
         workload.on_init_failure = OnInitFailure::Backoff;
+        world.has_file = !workload.secret_files.is_empty();
         let run = assignment(workload, Desired::Run);
         let (mut machine, steps) = ReplicaMachine::new(run.clone(), Timestamp(world.now), Timings::default(), seed);
         world.begin(steps);
@@ -475,5 +526,47 @@ fn every_start_is_counted_once_through_crashes_of_the_agent() {
         world.run(&mut machine, &run, until, |w, m| m.status().phase.is_ready() && w.told.is_empty());
         assert_eq!(machine.record().starts, world.starts, "seed {seed}");
         assert_eq!(machine.status().restarts, world.starts - 1, "seed {seed}");
+    }
+}
+
+#[test]
+fn whatever_happens_the_process_of_a_replica_ends_up_with_the_newest_secret() {
+    for seed in 0..3000 {
+        let fate = Fate {
+            exits: seed % 3 == 0,
+            sick: false,
+            faults: [0, 10, 30][seed as usize % 3],
+            crashes: [0, 5, 20][seed as usize / 3 % 3],
+            reboots: [0, 2][seed as usize / 2 % 2],
+            ignores_signals: false,
+        };
+        let mut world = World::new(seed, fate);
+        let mut workload = random_workload(&mut world.luck);
+        workload.on_panic = OnPanic::Restart;
+        workload.on_init_failure = OnInitFailure::Backoff;
+        workload.secret_files = vec![secret_file("key", hup())];
+        world.has_file = true;
+        let with_value = |value: u32| with_secret(workload.clone(), Desired::Run, &value.to_string());
+        let mut run = with_value(0);
+        let (mut machine, steps) = ReplicaMachine::new(run.clone(), Timestamp(world.now), Timings::default(), seed);
+        world.begin(steps);
+        for value in 1..=world.luck.below(6) as u32 {
+            let until = world.now + [50, 500, 20_000][world.luck.below(3) as usize];
+            world.run(&mut machine, &run, until, |_, _| false);
+            run = with_value(value);
+            world.value = value;
+            let steps = machine.handle(Input::Assigned(run.clone()), Timestamp(world.now));
+            world.begin(steps);
+        }
+        world.fate = Fate { exits: false, faults: 0, crashes: 0, reboots: 0, ..fate };
+        let newest = world.value;
+        let knows = |world: &World, machine: &ReplicaMachine| {
+            let attempt = machine.running_attempt();
+            machine.status().phase.is_ready() && attempt.is_some_and(|a| world.read.get(&a) == Some(&newest))
+        };
+        let until = world.now + 600_000;
+        world.run(&mut machine, &run, until, |w, m| knows(w, m) && w.work.is_empty() && w.told.is_empty());
+        assert!(knows(&world, &machine), "seed {seed}: {:?} has {:?}", machine.status(), world.read);
+        assert_eq!((world.file, world.untold), (Some(newest), false), "seed {seed}");
     }
 }

@@ -13,7 +13,7 @@ use crate::board::{Board, Posted, main_container};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::node::{Layout, Lock, NodeError, capacity, host_name};
-use crate::replica::{Attachment, Executor, Known, Learned, Overlay, StepContext, fail_of, refusal};
+use crate::replica::{Attachment, Executor, Known, Learned, Overlay, Secrets, StepContext, fail_of, refusal};
 use crate::session::Sessions;
 use crate::uplink::{Introduction, Uplink, attend};
 use crate::{Fault, StartError};
@@ -152,6 +152,11 @@ impl Agent {
             environment: Arc::new(config.environment.clone()),
             node,
             known: Known::default(),
+            secrets: Secrets::new(std::path::absolute(&config.secrets_dir).map_err(|source| NodeError::File {
+                doing: "finding",
+                path: config.secrets_dir.clone(),
+                source,
+            })?),
         };
         let sessions = Arc::new(Sessions::new(runtime, layout.clone(), board.clone()));
         let introduction = Introduction {
@@ -438,6 +443,7 @@ impl Agent {
         let context = StepContext {
             replica,
             assignment: entry.machine.assignment().cloned(),
+            revision: self.view.revision,
             cluster: self.view.cluster,
             image: entry.image.clone(),
             attachment: entry.attachment.clone(),
@@ -493,6 +499,10 @@ impl Agent {
             && error.kind() != std::io::ErrorKind::NotFound
         {
             tracing::warn!(%replica, %error, "its files were not removed; the next start of the agent tries again");
+        }
+        if let Err(failure) = self.executor.secrets.remove(replica) {
+            let problem = failure.reason.message;
+            tracing::warn!(%replica, problem, "the next start of the agent tries again");
         }
         self.entries.remove(&replica);
         self.forgotten.insert(replica);

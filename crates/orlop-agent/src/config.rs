@@ -12,6 +12,8 @@ use std::time::Duration;
 pub struct Config {
     /// Everything that must outlive the agent: the node's id, records, volumes, logs. Made when missing; one agent only.
     pub data_dir: PathBuf,
+    /// Where the secrets of replicas are mounted, in memory. Made when missing; one agent only.
+    pub secrets_dir: PathBuf,
     /// `unix:/path` or `http://127.0.0.1:PORT`.
     pub control_plane: String,
     /// The socket of the node's overlay daemon.
@@ -43,8 +45,10 @@ impl Config {
         control_plane: impl Into<String>,
         overlay_socket: impl Into<PathBuf>,
     ) -> Self {
+        let data_dir = data_dir.into();
         Self {
-            data_dir: data_dir.into(),
+            secrets_dir: data_dir.join("secrets"),
+            data_dir,
             control_plane: control_plane.into(),
             overlay_socket: overlay_socket.into(),
             name: None,

@@ -19,6 +19,7 @@ mod uplink;
 
 pub use config::{Config, LogLimits};
 pub use node::NodeError;
+pub use replica::remove_secrets;
 
 use orlop_model::NodeId;
 use orlop_runtime::ContainerRuntime;

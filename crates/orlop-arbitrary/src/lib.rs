@@ -139,6 +139,30 @@ fn volume() -> impl Strategy<Value = Volume> {
     (absolute(), any::<bool>(), source).prop_map(|(target, read_only, source)| Volume { target, read_only, source })
 }
 
+fn secret_file() -> impl Strategy<Value = SecretFile> {
+    let mode = (1u32..=7).prop_map(|who| {
+        let bits = (who & 4) << 6 | (who & 2) << 4 | (who & 1) << 2;
+        SecretMode::from_bits(bits).expect("permissions to read")
+    });
+    let on_change = prop_oneof![
+        Just(OnSecretChange::Restart),
+        Just(OnSecretChange::Nothing),
+        (1u32..=8)
+            .prop_map(|n| Signal::from_number(n).and_then(OnSecretChange::signal).expect("a signal that is heard of")),
+    ];
+    let id = || 0..u32::MAX;
+    ("[A-Za-z0-9_-]{1,8}", "/vault/[a-z]{1,8}", mode, id(), id(), on_change).prop_map(
+        |(secret, path, mode, uid, gid, on_change)| SecretFile {
+            secret: secret.parse().expect("a name"),
+            path: path.parse().expect("a path"),
+            mode,
+            uid,
+            gid,
+            on_change,
+        },
+    )
+}
+
 fn image() -> impl Strategy<Value = Image> {
     let policy = prop_oneof![Just(PullPolicy::Always), Just(PullPolicy::IfNotPresent), Just(PullPolicy::Never)];
     ("[a-z]{1,8}\\.example/[a-z]{1,8}:[0-9]{1,4}", policy).prop_map(|(name, pull_policy)| Image { name, pull_policy })
@@ -169,13 +193,16 @@ pub fn workload() -> impl Strategy<Value = Workload> {
         prop_oneof![Just(OnPanic::Restart), Just(OnPanic::Shutdown), Just(OnPanic::Isolate)],
     );
     let signal = (1u32..=31).prop_map(|n| Signal::from_number(n).expect("1 to 31 are signals"));
-    (image(), process, resources(), care, vec(volume(), 0..3), maybe(signal), span(Millis(0))).prop_map(
-        |(image, process, resources, care, mut volumes, stop_signal, stop_grace_period)| {
+    let mounts = (vec(volume(), 0..3), vec(secret_file(), 0..3));
+    (image(), process, resources(), care, mounts, maybe(signal), span(Millis(0))).prop_map(
+        |(image, process, resources, care, (mut volumes, mut secret_files), stop_signal, stop_grace_period)| {
             let (command, args, working_dir, user, env) = process;
             let (health, mut init, on_init_failure, on_panic) = care;
             let (mut ids, mut targets) = (BTreeSet::new(), BTreeSet::new());
             init.retain(|step| ids.insert(step.id.clone()));
-            volumes.retain(|volume| targets.insert(volume.target.clone()));
+            volumes.retain(|volume| !volume.target.starts_with("/vault") && targets.insert(volume.target.clone()));
+            let mut paths = BTreeSet::new();
+            secret_files.retain(|file| paths.insert(file.path.clone()));
             Workload {
                 image,
                 command,
@@ -189,6 +216,7 @@ pub fn workload() -> impl Strategy<Value = Workload> {
                 on_init_failure,
                 on_panic,
                 volumes,
+                secret_files,
                 stop_signal,
                 stop_grace_period,
             }

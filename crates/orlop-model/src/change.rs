@@ -164,6 +164,11 @@ fn workload_fields(workload: &Workload, fields: &mut Fields) {
         let mode = if volume.read_only { ", read-only" } else { "" };
         fields.set(format!("volumes.{}", volume.target), format!("{source}{mode}"));
     }
+    for file in &workload.secret_files {
+        let SecretFile { secret, path, mode, uid, gid, on_change } = file;
+        let what = format!("{secret}, mode {mode}, of {uid}:{gid}, on_change {on_change}");
+        fields.set(format!("secrets.{path}"), what);
+    }
     if let Some(signal) = workload.stop_signal {
         fields.set("stop_signal", signal.to_string());
     }
@@ -220,6 +225,14 @@ mod tests {
         workload.resources.cpu = Some(Cpu(500));
         workload.env.insert("LOG".into(), EnvValue::AgentEnv("LEVEL".into()));
         workload.args = Some(vec!["x".repeat(200)]);
+        workload.secret_files.push(SecretFile {
+            secret: "tls".parse().expect("a name"),
+            path: "/run/secrets/tls".parse().expect("a path"),
+            mode: SecretMode::ALL,
+            uid: 0,
+            gid: 7,
+            on_change: OnSecretChange::Signal(Signal::TERM),
+        });
         let change = ServiceChange::between(name(), Some(&before), Some(&after));
         assert_eq!(change.kind, ChangeKind::Replaced);
         let cut = format!("[\"{}…", "x".repeat(77));
@@ -231,6 +244,7 @@ mod tests {
                 "image.name: registry.example/api:1 → registry.example/api:2",
                 "image.pull_policy: if_not_present → always",
                 "resources.cpu: (unset) → 0.5",
+                "secrets./run/secrets/tls: (unset) → tls, mode 0444, of 0:7, on_change signal SIGTERM",
             ]
         );
     }

@@ -2,7 +2,8 @@
 //! and the wire edge, which does not trust its peer.
 
 use crate::name::ServiceName;
-use crate::spec::{Deployment, Protocol};
+use crate::spec::secret::is_below;
+use crate::spec::{Deployment, Protocol, SecretFile, VolumeSource, Workload};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Something that is wrong with a deployment.
@@ -93,6 +94,11 @@ pub fn violations(deployment: &Deployment) -> Vec<Violation> {
                 );
             }
         }
+        for (i, file) in service.workload.secret_files.iter().enumerate() {
+            if let Some((what, allowed)) = in_the_way(&service.workload, i, file) {
+                report(format!("services.{name}.secrets[{i}].path"), what, allowed);
+            }
+        }
     }
     for cycle in dependency_cycles(deployment) {
         let first = cycle[0];
@@ -105,6 +111,27 @@ pub fn violations(deployment: &Deployment) -> Vec<Violation> {
         );
     }
     found
+}
+
+/// What keeps the file of a secret from being where it is to be, and the remedy.
+fn in_the_way(workload: &Workload, index: usize, file: &SecretFile) -> Option<(String, &'static str)> {
+    let (path, directory) = (file.path.as_str(), file.path.directory());
+    if workload.secret_files[..index].iter().any(|earlier| earlier.path == file.path) {
+        return Some((format!("{path} a second time"), "each file has a path of its own"));
+    }
+    if let Some(inner) = workload.secret_files.iter().find(|other| is_below(other.path.as_str(), path)) {
+        let what = format!("{path}, which is also the directory of {}", inner.path);
+        return Some((what, "a path is a file or a directory"));
+    }
+    let covers = |target: &str, memory: bool| {
+        target == directory || is_below(target, directory) || (is_below(directory, target) && !memory)
+    };
+    let volume = workload.volumes.iter().find(|volume| {
+        let memory = matches!(volume.source, VolumeSource::Tmpfs { .. });
+        covers(volume.target.trim_end_matches('/'), memory)
+    })?;
+    let what = format!("{path}, and a volume at {}", volume.target);
+    Some((what, "secrets have a directory of their own, without volumes in it, and not in a volume that is on a disk"))
 }
 
 /// Each circle among dependencies once, as a path that ends where it began.

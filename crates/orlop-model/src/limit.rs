@@ -5,6 +5,8 @@ use crate::time::Millis;
 
 /// The most items of any list in a spec: arguments, environment variables, endpoints, volumes, steps.
 pub const ITEMS_MAX: usize = 1000;
+/// The most secrets that a service has as files.
+pub const SECRET_FILES_MAX: usize = 100;
 /// The longest argument or value of an environment variable, in bytes; the kernel takes no longer one.
 pub const ARGUMENT_BYTES_MAX: usize = 128 * 1024 - 1;
 /// The longest path, in bytes.

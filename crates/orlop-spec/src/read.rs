@@ -6,9 +6,10 @@ use crate::reader::{At, Object, Reader};
 use crate::tree::{Kind, Node};
 use orlop_model::spec::{
     Check, Condition, Dependency, Deployment, Endpoint, EnvValue, HealthCheck, Image, InitAction, InitStep, OnFailure,
-    OnInitFailure, OnPanic, Placement, Protocol, PullPolicy, Scale, Service, Signal, Update, Volume, VolumeSource,
-    Workload,
+    OnInitFailure, OnPanic, OnSecretChange, Placement, Protocol, PullPolicy, Scale, SecretFile, SecretMode, Service,
+    Signal, Update, Volume, VolumeSource, Workload,
 };
+use orlop_model::trust::SecretName;
 use orlop_model::{InvalidName, Resources, ServiceName};
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -36,7 +37,9 @@ pub(crate) fn deployment(reader: &mut Reader, root: &Node) -> Option<Deployment>
             continue;
         }
         let path = shifts.restore(&violation.path);
-        let place = reader.place_of(&path).unwrap_or(root.place);
+        // What is not written stands where it would be.
+        let around = || path.rsplit_once('.').and_then(|(around, _)| reader.place_of(around));
+        let place = reader.place_of(&path).or_else(around).unwrap_or(root.place);
         reader.problem(place, &path, violation.found, shifts.restore(&violation.allowed));
     }
     Some(deployment)
@@ -146,8 +149,10 @@ fn service(reader: &mut Reader, at: &At<'_>, name: &str, shifts: &mut Shifts) ->
     let init = shifts.read(reader, list("init.steps"), items, step);
     let items = reader.list(&object, "volumes");
     let volumes = shifts.read(reader, list("volumes"), items, volume);
+    let items = reader.list(&object, "secrets");
+    let secrets = shifts.read(reader, list("secrets"), items, secret);
     Some(Service {
-        workload: Arc::new(workload(reader, &object, init, volumes)),
+        workload: Arc::new(workload(reader, &object, init, volumes, secrets)),
         endpoints,
         scale: scale(reader, &object),
         depends,
@@ -156,7 +161,13 @@ fn service(reader: &mut Reader, at: &At<'_>, name: &str, shifts: &mut Shifts) ->
     })
 }
 
-fn workload(reader: &mut Reader, object: &Object<'_>, init: Vec<InitStep>, volumes: Vec<Volume>) -> Workload {
+fn workload(
+    reader: &mut Reader,
+    object: &Object<'_>,
+    init: Vec<InitStep>,
+    volumes: Vec<Volume>,
+    secret_files: Vec<SecretFile>,
+) -> Workload {
     let errors = reader.object(object, "errors").unwrap_or(Object::absent(&keys::ERRORS));
     let on_init_failure = reader.object(&errors, "on_init_failure").unwrap_or(Object::absent(&keys::ON_INIT_FAILURE));
     let on_panic = reader.object(&errors, "on_panic").unwrap_or(Object::absent(&keys::ON_PANIC));
@@ -181,6 +192,7 @@ fn workload(reader: &mut Reader, object: &Object<'_>, init: Vec<InitStep>, volum
             _ => OnPanic::Restart,
         },
         volumes,
+        secret_files,
         stop_signal: reader.text(object, "stop_signal", |text| Signal::parse(text).ok_or(Refusal::Plain)),
         stop_grace_period: reader.duration(object, "stop_grace_period").unwrap_or_default(),
     }
@@ -276,6 +288,44 @@ fn volume(reader: &mut Reader, at: &At<'_>) -> Option<Volume> {
         _ => Some(VolumeSource::Tmpfs { size: reader.size(&object, "size") }),
     };
     Some(Volume { target: target?, read_only, source: source? })
+}
+
+fn secret(reader: &mut Reader, at: &At<'_>) -> Option<SecretFile> {
+    let object = reader.open(at, &keys::SECRET_FILE)?;
+    let secret = reader.text(&object, "name", |text| text.parse::<SecretName>().map_err(|_| Refusal::Plain));
+    let path = match (object.at("path"), &secret) {
+        (None, Some(secret)) => {
+            let path = format!("/run/secrets/{secret}").parse().ok();
+            if path.is_none() {
+                let allowed = format!("no file can be named {secret}: write a `path` for it");
+                reader.problem_at(&object, "name", crate::problem::quote(secret.as_str()), allowed);
+            }
+            path
+        }
+        _ => reader.text(&object, "path", path::secret),
+    };
+    let mode = reader.text(&object, "mode", |text| SecretMode::parse(text).ok_or(Refusal::Plain));
+    let (uid, gid) = (reader.int(&object, "uid"), reader.int(&object, "gid"));
+    let on_change = match reader.word(&object, "on_change")? {
+        "signal" => reader.text(&object, "signal", |text| {
+            let signal = Signal::parse(text).ok_or(Refusal::Plain)?;
+            let refusal = || {
+                let remedy = format!("a process does not hear of {signal}: choose another, or `on_change: restart`");
+                Refusal::Because(remedy)
+            };
+            OnSecretChange::signal(signal).ok_or_else(refusal)
+        }),
+        "none" => Some(OnSecretChange::Nothing),
+        _ => Some(OnSecretChange::Restart),
+    };
+    Some(SecretFile {
+        secret: secret?,
+        path: path?,
+        mode: mode?,
+        uid: small(Some(uid?)),
+        gid: small(Some(gid?)),
+        on_change: on_change?,
+    })
 }
 
 fn endpoint(reader: &mut Reader, at: &At<'_>) -> Option<Endpoint> {

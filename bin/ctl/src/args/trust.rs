@@ -97,9 +97,9 @@ pub(crate) enum OperatorCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SecretCommand {
-    /// Give a secret a value; the replicas of services that name it are replaced.
+    /// Give a secret a value; the replicas of services that name it are replaced, or told, as the services say.
     Set {
-        /// Its name, as services name it: $S:NAME.
+        /// Its name, as services name it: $S:NAME in `env`, or in `secrets`.
         name: SecretName,
         /// Where the value is read from, whole, but for one newline at the end.
         #[arg(long, short, default_value = "-", value_name = "FILE")]

@@ -56,7 +56,7 @@ async fn end(process: i32, args: &DevArgs, folders: &Folders) -> anyhow::Result<
     Ok(())
 }
 
-/// Takes away containers, namespaces, links, rules and a containerd of our own. `hurry` ends the time that containers have.
+/// Takes away containers, secrets, namespaces, links, rules and a containerd of our own. `hurry` ends the time that containers have.
 pub(super) async fn take_away(
     args: &DevArgs,
     folders: &Folders,
@@ -64,6 +64,7 @@ pub(super) async fn take_away(
     hurry: &CancellationToken,
 ) -> anyhow::Result<()> {
     let containers = remove_containers(runtime.config, args.grace.map(Duration::from), hurry).await;
+    let secrets = orlop_agent::remove_secrets(&node::secrets_dir(folders));
     let network = orlop_overlay::teardown(node::overlay_config(args, folders)).await;
     let daemon = match runtime.own {
         Some(daemon) => daemon.stop_all().await,
@@ -72,6 +73,7 @@ pub(super) async fn take_away(
     remove_cgroups(&args.instance);
     folders.clear_run();
     containers?;
+    secrets?;
     network?;
     Ok(daemon?)
 }

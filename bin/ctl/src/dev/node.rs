@@ -192,6 +192,7 @@ async fn serve(
     start("overlay", Box::new(|stop| Box::pin(async { Ok(overlay.serve(stop).await?) })));
 
     let mut config = orlop_agent::Config::new(folders.data("agent"), control_plane.clone(), folders.overlay());
+    config.secrets_dir = secrets_dir(folders);
     config.name = args.node_name.clone();
     config.environment = orlop_program::environment();
     config.labels = args.labels.iter().cloned().collect();
@@ -260,6 +261,11 @@ async fn serve(
         aborted = &mut signals => aborted?,
         ended = first_end(roles) => Err(ended),
     }
+}
+
+/// Where the agent of this node mounts secrets.
+pub(super) fn secrets_dir(folders: &Folders) -> PathBuf {
+    folders.run("agent").join("secrets")
 }
 
 /// How the overlay daemon of this node is configured.

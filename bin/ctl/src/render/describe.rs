@@ -6,7 +6,7 @@ use crate::output::{NodeOut, ReplicaOut, ServiceOut};
 use orlop_client::ClusterState;
 use orlop_client::why::age;
 use orlop_model::lifecycle::Phase;
-use orlop_model::spec::{Check, Condition, EnvValue, Protocol, Scale, VolumeSource};
+use orlop_model::spec::{Check, Condition, EnvValue, Protocol, Scale, SecretFile, VolumeSource};
 use orlop_model::{DeploymentState, Event, Liveness, Node, Replica, Scheduling, ServiceState, Timestamp};
 
 /// A deployment; `state` holds nothing of others.
@@ -82,6 +82,10 @@ pub(crate) fn describe_service(
         };
         format!("{} ({source}{})", volume.target, if volume.read_only { ", read-only" } else { "" })
     });
+    let secrets = workload.secret_files.iter().map(|file| {
+        let SecretFile { secret, path, mode, uid, gid, on_change } = file;
+        format!("{path} ({secret}, {mode} of {uid}:{gid}, on change {on_change})")
+    });
     let health = workload.health.as_ref().map(|health| {
         let check = match &health.check {
             Check::Http { url, expect_status } => format!("GET {url}, expecting {expect_status}"),
@@ -126,6 +130,7 @@ pub(crate) fn describe_service(
         ("Environment", joined(env.collect())),
         ("Resources", joined(limits.into_iter().flatten().collect())),
         ("Volumes", joined(volumes.collect())),
+        ("Secrets", joined(secrets.collect())),
         ("Health", health),
         ("Init", joined(workload.init.iter().map(|step| step.id.to_string()).collect())),
         ("Endpoints", joined(endpoints.collect())),

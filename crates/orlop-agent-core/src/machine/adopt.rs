@@ -1,5 +1,6 @@
 //! The machine of a replica as it is found.
 
+use super::secrets::SecretFiles;
 use super::{Busy, Container, Goal, HealthProgress, InitProgress, Piece, ReplicaMachine, Retry};
 use crate::{ContainerState, Found, FoundContainer, Record, Role, Step, Timings};
 use orlop_model::{Assignment, Desired, Health, Outcome, Phase, ReplicaId, StopOrder, Timestamp};
@@ -55,6 +56,7 @@ impl ReplicaMachine {
             },
             files: Piece::MISSING,
             container: Container::None,
+            secrets: SecretFiles::UNKNOWN,
             leftovers: false,
             cleared: false,
             detached: false,
@@ -64,6 +66,7 @@ impl ReplicaMachine {
             unhealthy: None,
             ending: None,
             keeping: None,
+            taking_secrets: false,
             epoch: 0,
             early_exit: None,
             hold_until: match record.status.phase {

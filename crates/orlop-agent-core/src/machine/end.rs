@@ -89,7 +89,7 @@ impl ReplicaMachine {
         }
     }
 
-    /// Removes what the runtime and the overlay have of the replica; true when they have nothing.
+    /// Removes what the runtime and the overlay have of the replica, and its secrets; true when they have nothing.
     fn clear(&mut self, out: &mut Vec<Step>) -> bool {
         self.cancel(out);
         let busy = [self.image, self.network, self.files].iter().any(|p| matches!(p, Piece::Busy { .. }))
@@ -98,12 +98,13 @@ impl ReplicaMachine {
             || self.busy.check
             || self.busy.signal
             || self.busy.remove
-            || self.busy.detach;
+            || self.busy.detach
+            || self.secrets.are_busy();
         if busy || self.retry.at.is_some() {
             return false;
         }
         if !self.cleared {
-            self.remove(None, out);
+            self.remove(None, true, out);
             return false;
         }
         if !self.detached {

@@ -8,6 +8,7 @@ mod adopt;
 mod end;
 mod health;
 mod prepare;
+mod secrets;
 
 use crate::{ContainerState, Failure, FailureKind, FoundContainer, Input, Operation, Record, Role, Step, Timings};
 use health::HealthProgress;
@@ -17,6 +18,7 @@ use orlop_model::{
     Timestamp,
 };
 use prepare::InitProgress;
+use secrets::SecretFiles;
 
 /// One replica on one node.
 #[derive(Debug, Clone)]
@@ -30,9 +32,10 @@ pub struct ReplicaMachine {
     network: Piece,
     files: Piece,
     container: Container,
+    secrets: SecretFiles,
     /// The runtime has, or may have, containers of the replica beside `container`.
     leftovers: bool,
-    /// The runtime is known to have nothing of the replica.
+    /// The runtime is known to have nothing of the replica, and no secret of it is in a file.
     cleared: bool,
     /// The overlay is known to have nothing of the replica.
     detached: bool,
@@ -44,6 +47,8 @@ pub struct ReplicaMachine {
     ending: Option<Ending>,
     /// The container that the removal under way leaves alone.
     keeping: Option<u32>,
+    /// The removal under way takes the secrets too.
+    taking_secrets: bool,
     /// Of steps that change containers.
     epoch: u64,
     /// An end that was told before the start was.
@@ -178,16 +183,17 @@ impl ReplicaMachine {
         }
         if is_running {
             let network = self.network.deadline().filter(|_| self.record.status.address.is_none());
-            return [self.retry.at, self.health_deadline(), network].into_iter().flatten().min();
+            let deadlines = [self.retry.at, self.health_deadline(), self.secrets_deadline(), network];
+            return deadlines.into_iter().flatten().min();
         }
-        if self.busy.container || self.busy.remove {
+        if self.busy.container || self.busy.remove || self.secrets.are_busy() {
             return None;
         }
         if let Some(at) = self.retry.at.or(self.hold_until) {
             return Some(at);
         }
         let pieces = [self.image, self.network, self.files].map(Piece::deadline);
-        pieces.into_iter().chain([self.init_deadline()]).flatten().min()
+        pieces.into_iter().chain([self.init_deadline(), self.secrets_deadline()]).flatten().min()
     }
 
     /// The replica.
@@ -284,6 +290,10 @@ impl ReplicaMachine {
                 (false, _) => self.container_failed(failure, now, out),
             },
             Input::Checked { attempt, result } => self.checked(attempt, result, now, out),
+            Input::SecretsRefreshed { signals } => self.secrets_refreshed(signals),
+            Input::SecretsFailed(failure) => self.secrets_failed(failure, now, out),
+            Input::SecretsTold => self.secrets_told(),
+            Input::SecretsUntold(failure) => self.secrets_untold(failure, now, out),
             Input::Signalled => {
                 self.busy.signal = false;
                 self.retry = Retry::default();
@@ -295,7 +305,7 @@ impl ReplicaMachine {
                 self.leftovers = false;
                 if self.keeping.is_none() {
                     self.container = Container::None;
-                    self.cleared = true;
+                    self.cleared = self.taking_secrets || !self.has_secret_files();
                 }
             }
             Input::RemoveFailed(_) => {
@@ -331,7 +341,7 @@ impl ReplicaMachine {
     fn drive_run(&mut self, now: Timestamp, out: &mut Vec<Step>) {
         if let Container::Running { attempt } = self.container {
             if self.leftovers && !self.busy.remove && self.retry.at.is_none() {
-                self.remove(Some(attempt), out);
+                self.remove(Some(attempt), false, out);
             }
             // The address of a process whose record was lost: to attach what is attached only tells it again.
             if self.record.status.address.is_none() {
@@ -341,14 +351,15 @@ impl ReplicaMachine {
                 self.end_process(StopOrder::Graceful, now, out);
             } else {
                 self.drive_health(now, out);
+                self.drive_secrets(now, out);
             }
             return;
         }
-        if self.busy.container || self.busy.remove || self.retry.at.is_some() {
+        if self.busy.container || self.busy.remove || self.secrets.are_busy() || self.retry.at.is_some() {
             return;
         }
         if matches!(self.container, Container::Ended { .. }) || self.leftovers {
-            self.remove(None, out);
+            self.remove(None, false, out);
             return;
         }
         if self.hold_until.is_some_and(|until| until > now) {
@@ -356,15 +367,19 @@ impl ReplicaMachine {
         }
         self.hold_until = None;
         if let Container::Made { attempt } = self.container {
-            self.busy.container = true;
-            self.epoch += 1;
-            out.push(Step::StartContainer { attempt });
+            if self.settle_secrets(now, out) {
+                self.secrets.begin();
+                self.busy.container = true;
+                self.epoch += 1;
+                out.push(Step::StartContainer { attempt });
+            }
             return;
         }
         if self.prepare(now, out) && self.initialize(now, out) {
             self.record.attempt += 1;
             let attempt = self.record.attempt;
             self.container = Container::Made { attempt };
+            self.secrets = SecretFiles::NEW;
             self.cleared = false;
             self.early_exit = None;
             self.busy.container = true;
@@ -374,11 +389,12 @@ impl ReplicaMachine {
         }
     }
 
-    fn remove(&mut self, keep: Option<u32>, out: &mut Vec<Step>) {
+    fn remove(&mut self, keep: Option<u32>, last: bool, out: &mut Vec<Step>) {
         self.busy.remove = true;
         self.keeping = keep;
+        self.taking_secrets = last;
         self.epoch += 1;
-        out.push(Step::RemoveContainers { keep });
+        out.push(Step::RemoveContainers { keep, last });
     }
 
     fn attach(&mut self, now: Timestamp, out: &mut Vec<Step>) {
@@ -403,6 +419,9 @@ impl ReplicaMachine {
                 (goal @ Goal::GiveUp(Outcome::Failed), _) => goal,
                 (Goal::Run | Goal::Stop(_) | Goal::GiveUp(_), order) => Goal::Stop(order),
             };
+        }
+        if self.assignment.as_ref().is_some_and(|held| held.secrets != assignment.secrets) {
+            self.secrets.change();
         }
         self.assignment = Some(assignment);
     }

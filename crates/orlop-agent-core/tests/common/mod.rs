@@ -1,6 +1,9 @@
 //! Assignments for tests.
 
-use orlop_model::spec::{Check, HealthCheck, InitAction, InitStep, OnFailure, Workload};
+use orlop_model::spec::{
+    Check, HealthCheck, InitAction, InitStep, OnFailure, OnSecretChange, SecretFile, SecretMode, Signal, Workload,
+};
+use orlop_model::trust::SecretValue;
 use orlop_model::{
     Assignment, Desired, Generation, Millis, NodeId, Replica, ReplicaId, ReplicaStatus, Resources, Timestamp,
 };
@@ -48,4 +51,28 @@ pub(crate) fn assignment(workload: Workload, desired: Desired) -> Assignment {
         workload: Arc::new(workload),
         secrets: BTreeMap::new(),
     }
+}
+
+/// A file of the secret `key`.
+pub(crate) fn secret_file(name: &str, on_change: OnSecretChange) -> SecretFile {
+    SecretFile {
+        secret: "key".parse().expect("a good name"),
+        path: format!("/run/secrets/{name}").parse().expect("a good path"),
+        mode: SecretMode::ALL,
+        uid: 0,
+        gid: 0,
+        on_change,
+    }
+}
+
+/// On a change, SIGHUP.
+pub(crate) fn hup() -> OnSecretChange {
+    Signal::parse("SIGHUP").and_then(OnSecretChange::signal).expect("it is heard of")
+}
+
+/// An assignment with a value of the secret `key`.
+pub(crate) fn with_secret(workload: Workload, desired: Desired, value: &str) -> Assignment {
+    let value = SecretValue(value.as_bytes().into());
+    let secrets = BTreeMap::from([("key".parse().expect("a good name"), value)]);
+    Assignment { secrets, ..assignment(workload, desired) }
 }

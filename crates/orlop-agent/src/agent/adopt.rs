@@ -17,7 +17,7 @@ pub(super) struct Leftover {
 }
 
 impl Agent {
-    /// Looks what there is of replicas on the node: records, containers, attachments. Nothing is done about any of it
+    /// Looks what there is of replicas on the node: records, containers, secrets, attachments. Nothing is done about any of it
     /// before a view tells what it is. Waits for the runtime as long as it takes, since nothing can be done without.
     pub(super) async fn find(&mut self) {
         let mut pause = Duration::from_millis(100);
@@ -46,6 +46,9 @@ impl Agent {
         }
         for (replica, containers) in self.sort(&containers) {
             self.found.entry(replica).or_default().containers = containers;
+        }
+        for replica in self.executor.secrets.found() {
+            self.found.entry(replica).or_default();
         }
         // An overlay daemon that is not there yet is asked for each replica when its network is needed.
         let listing = tokio::time::timeout(Duration::from_secs(2), self.executor.overlay.list()).await;

@@ -1,14 +1,15 @@
 //! Doing what a machine decided. Nothing is decided here: a step is done once, and how it went is the answer.
 
 use super::files::{check_binds, environment, unwritten, write_etc};
+use super::secrets::check_secrets;
 use super::spec::Ingredients;
-use super::{Attachment, Overlay, ROLE_INIT, ROLE_MAIN, probe};
+use super::{Attachment, Overlay, ROLE_INIT, ROLE_MAIN, Secrets, probe};
 use crate::board::{init_container, main_container};
 use crate::config::LogLimits;
 use crate::node::Layout;
 use orlop_agent_core::{Failure, FailureKind, Input, Step};
 use orlop_model::spec::{InitAction, Signal};
-use orlop_model::{Assignment, ClusterId, NodeId, ReplicaId};
+use orlop_model::{Assignment, ClusterId, NodeId, ReplicaId, Revision};
 use orlop_runtime::{ContainerRuntime, ContainerSpec, ResolvedImage, RuntimeError};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +51,7 @@ pub(crate) struct Executor {
     pub(crate) environment: Arc<BTreeMap<String, String>>,
     pub(crate) node: NodeId,
     pub(crate) known: Known,
+    pub(crate) secrets: Secrets,
 }
 
 /// What the agent knows of the replica beyond the step.
@@ -57,6 +59,8 @@ pub(crate) struct Executor {
 pub(crate) struct StepContext {
     pub(crate) replica: ReplicaId,
     pub(crate) assignment: Option<Assignment>,
+    /// Of the view that the assignment is from.
+    pub(crate) revision: Revision,
     pub(crate) cluster: Option<ClusterId>,
     pub(crate) image: Option<ResolvedImage>,
     pub(crate) attachment: Option<Attachment>,
@@ -79,6 +83,8 @@ pub(crate) fn fail_of(step: &Step, failure: Failure) -> Option<Input> {
         Step::RunInit { .. } => Input::InitFailed(failure),
         Step::CreateContainer { .. } => Input::CreateFailed(failure),
         Step::StartContainer { .. } => Input::StartFailed(failure),
+        Step::RefreshSecrets { .. } => Input::SecretsFailed(failure),
+        Step::TellOfSecrets { .. } => Input::SecretsUntold(failure),
         Step::Check { attempt } => Input::Checked { attempt: *attempt, result: Err(failure) },
         Step::Signal { .. } => Input::SignalFailed(failure),
         Step::RemoveContainers { .. } => Input::RemoveFailed(failure),
@@ -140,6 +146,7 @@ impl Executor {
                 let assignment = assigned(&context)?;
                 environment(assignment, &self.environment)?;
                 check_binds(assignment)?;
+                check_secrets(assignment)?;
                 Ok((Input::FilesReady, nothing))
             }
             Step::RunInit { index, attempt } => {
@@ -155,6 +162,22 @@ impl Executor {
                 self.runtime.start(&id).await.map_err(|e| blame(e, FailureKind::Permanent))?;
                 Ok((Input::Started, nothing))
             }
+            Step::RefreshSecrets { started: false } => {
+                self.secrets.place(assigned(&context)?, context.revision).await?;
+                Ok((Input::SecretsRefreshed { signals: BTreeSet::new() }, nothing))
+            }
+            Step::RefreshSecrets { started: true } => {
+                let signals = self.secrets.refresh(assigned(&context)?, context.revision).await?;
+                Ok((Input::SecretsRefreshed { signals }, nothing))
+            }
+            Step::TellOfSecrets { attempt, signals } => {
+                let id = main_container(context.replica, *attempt);
+                for signal in signals {
+                    self.runtime.signal(&id, *signal).await.map_err(|e| blame(e, FailureKind::Infrastructure))?;
+                }
+                self.secrets.told(context.replica).await?;
+                Ok((Input::SecretsTold, nothing))
+            }
             Step::Check { attempt } => {
                 let (result, learned) = tokio::select! {
                     biased;
@@ -168,10 +191,13 @@ impl Executor {
                 self.runtime.signal(&id, *signal).await.map_err(|e| blame(e, FailureKind::Infrastructure))?;
                 Ok((Input::Signalled, nothing))
             }
-            Step::RemoveContainers { keep } => {
+            Step::RemoveContainers { keep, last } => {
                 let keep = keep.map(|attempt| main_container(context.replica, attempt));
                 for id in self.known.of(context.replica).into_iter().filter(|id| Some(id) != keep.as_ref()) {
                     self.remove(context.replica, &id).await?;
+                }
+                if *last {
+                    self.secrets.remove(context.replica)?;
                 }
                 Ok((Input::Removed, nothing))
             }
@@ -197,6 +223,7 @@ impl Executor {
         let etc = write_etc(&self.layout, &assignment.replica, attachment.address);
         let directory = self.layout.replica(assignment.replica.id);
         etc.map_err(|error| unwritten("its files in /etc were not written", &directory, &error))?;
+        self.secrets.place(assignment, context.revision).await?;
         let ingredients = Ingredients {
             assignment,
             node: self.node,
@@ -206,6 +233,7 @@ impl Executor {
             image,
             namespace: attachment.namespace,
             environment,
+            secrets: self.secrets.mounts(assignment),
         };
         Ok((ingredients, learned))
     }

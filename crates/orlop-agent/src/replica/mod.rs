@@ -8,6 +8,7 @@ mod overlay;
 mod probe;
 mod record;
 mod refusal;
+mod secrets;
 mod spec;
 
 pub(crate) use execute::{Executor, Known, Learned, StepContext, fail_of, role_of};
@@ -15,4 +16,6 @@ pub(crate) use files::unwritten;
 pub(crate) use overlay::{Attachment, Overlay};
 pub(crate) use record::{load_records, store_record};
 pub(crate) use refusal::refusal;
+pub(crate) use secrets::Secrets;
+pub use secrets::remove_secrets;
 pub(crate) use spec::{LABEL_NODE, ROLE_INIT, ROLE_MAIN};

@@ -27,6 +27,8 @@ pub(crate) struct Ingredients<'a> {
     pub(crate) image: ResolvedImage,
     pub(crate) namespace: PathBuf,
     pub(crate) environment: BTreeMap<String, String>,
+    /// The directories of its secrets, which may lie in a volume.
+    pub(crate) secrets: Vec<Mount>,
 }
 
 impl Ingredients<'_> {
@@ -96,7 +98,7 @@ impl Ingredients<'_> {
             hostname: hostname(replica),
             resources: workload.resources,
             network_namespace: Some(self.namespace),
-            mounts: etc.into_iter().chain(volumes).collect(),
+            mounts: etc.into_iter().chain(volumes).chain(self.secrets).collect(),
             log: LogTarget::Files {
                 directory: self.layout.replica_logs(replica),
                 file_bytes_max: self.logs.file_bytes_max,

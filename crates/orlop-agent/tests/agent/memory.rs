@@ -3,14 +3,16 @@
 use crate::cluster::{CLUSTER, Cluster, assignment, replica_id, until, within, workload};
 use orlop_agent::Running;
 use orlop_model::spec::{
-    Check, EnvValue, HealthCheck, InitAction, InitStep, OnFailure, OnInitFailure, OnPanic, Signal,
+    Check, EnvValue, HealthCheck, InitAction, InitStep, OnFailure, OnInitFailure, OnPanic, OnSecretChange, SecretFile,
+    SecretMode, Signal,
 };
+use orlop_model::trust::{SecretName, SecretValue};
 use orlop_model::*;
 use orlop_proto::node::v1 as pb;
 use orlop_proto::node::v1::session_frame::Frame;
 use orlop_proto::node::v1::session_start::Kind;
 use orlop_runtime::fake::{Behaviour, ExecBehaviour, Operation};
-use orlop_runtime::{ContainerRuntime, ContainerState, FakeRuntime, labels};
+use orlop_runtime::{ContainerRuntime, ContainerState, FakeRuntime, MountSource, labels};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -69,6 +71,54 @@ async fn a_placed_replica_runs_with_all_it_was_promised_and_is_gone_without_a_tr
     cluster.control.withdraw(replica);
     let directory = cluster.data().join(format!("replicas/{replica}"));
     until("its files are gone", || !directory.exists()).await;
+}
+
+#[tokio::test]
+async fn a_secret_in_a_file_changes_under_its_process_which_is_told_also_of_what_an_agent_missed() {
+    let (cluster, runtime) = (cluster(), runtime());
+    runtime.add_image(IMAGE, Behaviour { ignores_signals: true, ..Behaviour::default() });
+    let agent = start(&cluster, &runtime).await;
+    let replica = replica_id(1);
+    let container = format!("{replica}-1");
+    let secret: SecretName = "db-password".parse().expect("a name");
+    let hup = Signal::parse("SIGHUP").expect("a signal");
+    let mut workload = workload(IMAGE);
+    workload.stop_grace_period = Millis(100);
+    workload.secret_files.push(SecretFile {
+        secret: secret.clone(),
+        path: "/run/secrets/db-password".parse().expect("a path"),
+        mode: SecretMode::ALL,
+        uid: 0,
+        gid: 0,
+        on_change: OnSecretChange::Signal(hup),
+    });
+    let with_value = |value: &str| {
+        let mut assignment = assignment(replica, workload.clone());
+        assignment.secrets.insert(secret.clone(), SecretValue(value.as_bytes().into()));
+        assignment
+    };
+    cluster.control.assign(with_value("one"));
+    cluster.control.until_phase(replica, Phase::Running(Health::Unchecked)).await;
+    let mounts = runtime.spec(&container).expect("its container").mounts;
+    let mount = mounts.last().expect("a mount");
+    assert_eq!((mount.target.as_str(), mount.read_only), ("/run/secrets", true));
+    let MountSource::Data(directory) = &mount.source else { panic!("{mount:?}") };
+    let value = || std::fs::read_to_string(directory.join("db-password")).expect("the file");
+    assert_eq!((value(), runtime.signals(&container)), ("one".into(), vec![]));
+
+    cluster.control.assign(with_value("two"));
+    within(runtime.until(|runtime| runtime.signals(&container) == [hup])).await;
+    assert_eq!(value(), "two");
+    agent.kill().await;
+    cluster.control.assign(with_value("three"));
+    let _agent = start(&cluster, &runtime).await;
+    // Once more than needed, if the first agent was killed before it had noted that the process was told.
+    within(runtime.until(|runtime| runtime.signals(&container).len() >= 2 && value() == "three")).await;
+    assert_eq!(cluster.control.last(replica).map(|status| status.restarts), Some(0));
+
+    cluster.control.order(replica, Desired::Stop(StopOrder::Graceful));
+    cluster.control.until_phase(replica, Phase::Finished(Outcome::Stopped)).await;
+    assert!(!directory.exists(), "nothing of it is left");
 }
 
 #[tokio::test]

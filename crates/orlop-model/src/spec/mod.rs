@@ -4,9 +4,11 @@
 //! (endpoints, scale, dependencies, update, placement) is how the cluster treats it: changing that touches no container.
 
 mod policy;
+pub(crate) mod secret;
 mod workload;
 
 pub use policy::*;
+pub use secret::{InvalidSecretPath, OnSecretChange, SecretFile, SecretMode, SecretPath};
 pub use workload::*;
 
 use crate::name::{DeploymentName, ServiceName};

@@ -1,5 +1,6 @@
 //! What a node runs for each replica.
 
+use super::secret::{OnSecretChange, SecretFile, is_below};
 use crate::name::{StepName, VolumeName};
 use crate::quantity::{Memory, Resources};
 use crate::time::Millis;
@@ -33,6 +34,8 @@ pub struct Workload {
     pub on_panic: OnPanic,
     /// Mounts.
     pub volumes: Vec<Volume>,
+    /// Secrets that it reads from files.
+    pub secret_files: Vec<SecretFile>,
     /// The signal that asks the process to end. Without one, the image's; SIGTERM where that has none either.
     pub stop_signal: Option<Signal>,
     /// How long it may take to end before SIGKILL.
@@ -55,6 +58,7 @@ impl Workload {
             on_init_failure: OnInitFailure::Backoff,
             on_panic: OnPanic::Restart,
             volumes: Vec::new(),
+            secret_files: Vec::new(),
             stop_signal: None,
             stop_grace_period: Millis::from_secs(10),
         }
@@ -62,13 +66,33 @@ impl Workload {
 
     /// The secrets that a node needs to run it.
     pub fn secrets(&self) -> BTreeSet<&SecretName> {
-        fn secret(value: &EnvValue) -> Option<&SecretName> {
-            match value {
-                EnvValue::Secret(name) => Some(name),
-                EnvValue::Literal(_) | EnvValue::AgentEnv(_) => None,
-            }
-        }
-        self.env.values().filter_map(secret).collect()
+        self.secret_variables().chain(self.secret_files.iter().map(|file| &file.secret)).collect()
+    }
+
+    fn secret_variables(&self) -> impl Iterator<Item = &SecretName> {
+        self.env.values().filter_map(|value| match value {
+            EnvValue::Secret(name) => Some(name),
+            EnvValue::Literal(_) | EnvValue::AgentEnv(_) => None,
+        })
+    }
+
+    /// Does a new value of a secret replace the replicas? A process cannot be given another environment.
+    pub fn is_replaced_by(&self, secret: &SecretName) -> bool {
+        let restart = |file: &SecretFile| file.secret == *secret && file.on_change == OnSecretChange::Restart;
+        self.secret_variables().any(|name| name == secret) || self.secret_files.iter().any(restart)
+    }
+
+    /// The files that get a new value of their secret under a process that runs. Where the replica is replaced for it
+    /// anyway, its old process goes on with the old value.
+    pub fn changing_files(&self) -> impl Iterator<Item = &SecretFile> {
+        self.secret_files.iter().filter(|file| !self.is_replaced_by(&file.secret))
+    }
+
+    /// The directories that hold files of secrets, without those that lie in another of them; in order.
+    pub fn secret_directories(&self) -> BTreeSet<&str> {
+        let all: BTreeSet<&str> = self.secret_files.iter().map(|file| file.path.directory()).collect();
+        let is_outermost = |path: &&str| !all.iter().any(|other| is_below(path, other));
+        all.iter().copied().filter(is_outermost).collect()
     }
 }
 
@@ -238,7 +262,7 @@ pub enum VolumeSource {
 }
 
 /// A signal by its Linux number (x86-64 and arm64 agree), 1–31.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Signal(u8);
 
 const SIGNALS: [&str; 31] = [
@@ -252,6 +276,8 @@ impl Signal {
     pub const TERM: Signal = Signal(15);
     /// SIGKILL.
     pub const KILL: Signal = Signal(9);
+    /// SIGSTOP.
+    pub const STOP: Signal = Signal(19);
 
     /// Its number.
     pub fn number(self) -> u8 {
@@ -291,6 +317,7 @@ mod tests {
         }
         assert_eq!(Signal::parse("SIGSYS").map(|s| s.number()), Some(31));
         assert_eq!(Signal::TERM.to_string(), "SIGTERM");
+        assert_eq!(Signal::STOP.to_string(), "SIGSTOP");
         for bad in ["", "SIG", "0", "32", "SIGRTMIN", "-9"] {
             assert_eq!(Signal::parse(bad), None, "{bad}");
         }

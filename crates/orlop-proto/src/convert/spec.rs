@@ -93,6 +93,7 @@ impl From<&Workload> for pb::Workload {
             on_init_failure: pb::OnInitFailure::from(workload.on_init_failure).into(),
             on_panic: pb::OnPanic::from(workload.on_panic).into(),
             volumes: workload.volumes.iter().map(Into::into).collect(),
+            secret_files: workload.secret_files.iter().map(Into::into).collect(),
             stop_signal: workload.stop_signal.unwrap_or(Signal::TERM).number().into(),
             stop_signal_of_image: workload.stop_signal.is_none(),
             stop_grace_period_ms: workload.stop_grace_period.0,
@@ -135,6 +136,7 @@ impl TryFrom<pb::Workload> for Workload {
             on_init_failure: choice::<pb::OnInitFailure, _>("on_init_failure", wire.on_init_failure)?,
             on_panic: choice::<pb::OnPanic, _>("on_panic", wire.on_panic)?,
             volumes: list("volumes", wire.volumes, limit::ITEMS_MAX)?,
+            secret_files: list("secret_files", wire.secret_files, limit::SECRET_FILES_MAX)?,
             stop_signal: match (Signal::from_number(wire.stop_signal), wire.stop_signal_of_image) {
                 (Some(Signal::TERM), true) => None,
                 (Some(signal), false) => Some(signal),
@@ -292,6 +294,51 @@ impl TryFrom<pb::Volume> for Volume {
                         .map(|size| bounded("tmpfs.size_bytes", size, 1..=limit::MEMORY_BYTES_MAX).map(Memory))
                         .transpose()?,
                 },
+            },
+        })
+    }
+}
+
+impl From<&SecretFile> for pb::SecretFile {
+    fn from(file: &SecretFile) -> Self {
+        use pb::secret_file::OnChange as Wire;
+        Self {
+            secret: file.secret.to_string(),
+            path: file.path.to_string(),
+            mode: file.mode.bits(),
+            uid: file.uid,
+            gid: file.gid,
+            on_change: Some(match file.on_change {
+                OnSecretChange::Restart => Wire::Restart(pb::SecretRestart {}),
+                OnSecretChange::Signal(signal) => Wire::Signal(signal.number().into()),
+                OnSecretChange::Nothing => Wire::Nothing(pb::SecretNothing {}),
+            }),
+        }
+    }
+}
+
+impl TryFrom<pb::SecretFile> for SecretFile {
+    type Error = InvalidWire;
+
+    fn try_from(wire: pb::SecretFile) -> Result<Self, InvalidWire> {
+        use pb::secret_file::OnChange as Wire;
+        let refused = |field: &str, found: u32, expected: &str| {
+            InvalidWire::new(field, format!("found {found}; expected {expected}"))
+        };
+        let path = wire.path.parse().map_err(|e: InvalidSecretPath| InvalidWire::new("path", e.to_string()))?;
+        Ok(Self {
+            secret: parsed("secret", &wire.secret)?,
+            path,
+            mode: SecretMode::from_bits(wire.mode)
+                .ok_or_else(|| refused("mode", wire.mode, "permissions to read, of 0444 (292)"))?,
+            uid: bounded("uid", wire.uid, 0..=u32::MAX - 1)?,
+            gid: bounded("gid", wire.gid, 0..=u32::MAX - 1)?,
+            on_change: match wire.on_change.ok_or_else(|| InvalidWire::missing("on_change"))? {
+                Wire::Restart(pb::SecretRestart {}) => OnSecretChange::Restart,
+                Wire::Signal(number) => Signal::from_number(number)
+                    .and_then(OnSecretChange::signal)
+                    .ok_or_else(|| refused("signal", number, "1 to 31, and neither 9 nor 19"))?,
+                Wire::Nothing(pb::SecretNothing {}) => OnSecretChange::Nothing,
             },
         })
     }

@@ -1,6 +1,7 @@
 //! Paths in containers, on nodes, and of requests.
 
 use super::{Refusal, because};
+use orlop_model::spec::{InvalidSecretPath, SecretPath};
 
 const PATH_MAX: usize = 4096;
 
@@ -30,6 +31,11 @@ pub(crate) fn mount_target(text: &str) -> Result<String, Refusal> {
         return because("/, /dev, /proc and /sys are the runtime's: mount elsewhere");
     }
     Ok(path)
+}
+
+/// Where the file of a secret may be in a container.
+pub(crate) fn secret(text: &str) -> Result<SecretPath, Refusal> {
+    absolute(text)?.parse().map_err(|problem: InvalidSecretPath| Refusal::Because(problem.to_string()))
 }
 
 /// The beginning of request paths, given back without trailing slashes.
@@ -80,6 +86,18 @@ mod tests {
         for bad in ["/", "//", "/proc", "/proc/1", "/sys/fs/cgroup", "/dev/"] {
             assert!(remedy(mount_target(bad)).contains("the runtime's"), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_secret_is_in_a_directory_of_secrets() {
+        let path = secret("/run//secrets/key/").expect("a good path");
+        assert_eq!((path.as_str(), path.directory()), ("/run/secrets/key", "/run/secrets"));
+        assert!(remedy(secret("run/key")).contains("write /run/key"));
+        assert!(remedy(secret("/run/../key")).contains(".."));
+        for bad in ["/", "/key", "/etc/key", "/dev/key", "/proc/1/key", "/sys/key"] {
+            assert!(remedy(secret(bad)).contains("holds secrets only, such as /run/secrets"), "{bad}");
+        }
+        assert!(remedy(secret(&format!("/run/{}", "k".repeat(256)))).contains("at most 255"));
     }
 
     #[test]

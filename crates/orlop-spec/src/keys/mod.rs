@@ -11,6 +11,7 @@ pub(crate) use workload::*;
 use crate::table::{Key, Presence, Shape, Table, Word};
 use Presence::{Default, Optional, Required};
 use orlop_model::check::SERVICES_MAX;
+use orlop_model::limit::SECRET_FILES_MAX;
 
 const SECOND: u64 = 1000;
 const MINUTE: u64 = 60 * SECOND;
@@ -153,6 +154,12 @@ pub(crate) static SERVICE: Table = Table {
             Optional,
             Shape::List { item: &Shape::Object(&VOLUME), min: 0, max: 100 },
             "What is mounted into each replica.",
+        ),
+        key(
+            "secrets",
+            Optional,
+            Shape::List { item: &Shape::Object(&SECRET_FILE), min: 0, max: SECRET_FILES_MAX },
+            "Secrets of the cluster that replicas have as files. For those in variables see `env`.",
         ),
         key(
             "stop_signal",

@@ -95,6 +95,34 @@ pub(crate) static SIGNAL: Text = Text {
     bare: true,
     example: "SIGTERM",
 };
+pub(crate) static SECRET_NAME: Text = Text {
+    name: "secret's name",
+    expected: "the name of a secret of the cluster: 1–253 letters, digits, -, _ and .",
+    pattern: Some("^[A-Za-z0-9_.-]{1,253}$"),
+    bare: true,
+    example: "db-password",
+};
+pub(crate) static SECRET_PATH: Text = Text {
+    name: "path of a secret",
+    expected: "an absolute path in a directory of secrets, such as /run/secrets/db-password",
+    pattern: Some("^/+[^/]+/+[^/]"),
+    bare: false,
+    example: "/run/secrets/db-password",
+};
+pub(crate) static SECRET_MODE: Text = Text {
+    name: "mode",
+    expected: "who may read it, as three octal digits of 4 and 0 with a 0 in front, such as 0444, 0440 or 0400",
+    pattern: Some("^0?[04]{3}$"),
+    bare: true,
+    example: "0400",
+};
+pub(crate) static CHANGE_SIGNAL: Text = Text {
+    name: "signal",
+    expected: "a Linux signal by name or number from 1 to 31, such as SIGHUP, USR1 or 10, but not SIGKILL or SIGSTOP",
+    pattern: Some("^([A-Za-z0-9]+)$"),
+    bare: true,
+    example: "SIGHUP",
+};
 pub(crate) static SCHEDULE: Text = Text {
     name: "schedule",
     expected: "five fields (minute hour day month weekday), or six with seconds in front, such as \"0 3 * * *\"",

@@ -1,6 +1,9 @@
 //! What a node runs for each replica.
 
-use super::{ARGUMENT, DAY, HOUR, IMAGE_NAME, NAME, ON_FAILURE, PATH, PORT, STATUS, TARGET_HOST, URL, key, word};
+use super::{
+    ARGUMENT, CHANGE_SIGNAL, DAY, HOUR, IMAGE_NAME, NAME, ON_FAILURE, PATH, PORT, SECRET_MODE, SECRET_NAME,
+    SECRET_PATH, STATUS, TARGET_HOST, URL, key, word,
+};
 use crate::table::{Presence, Shape, Table};
 use Presence::{Default, Optional, Required};
 
@@ -266,5 +269,61 @@ pub(crate) static VOLUME: Table = Table {
         ),
         key("read_only", Default("false"), Shape::Bool { only: None }, "Whether the container may only read.")
             .when(&["named", "bind"]),
+    ],
+};
+
+/// The highest number is no id: to chown(2) it means that nothing changes.
+const ID: Shape = Shape::Int { min: 0, max: u32::MAX as u64 - 1 };
+
+pub(crate) static SECRET_FILE: Table = Table {
+    name: "secret",
+    doc: "A secret of the cluster as a file, which is in memory and on no disk. It is there before the first program of the replica \
+          begins, init steps included, and gone with the replica.",
+    tag: Some("on_change"),
+    keys: &[
+        key(
+            "name",
+            Required,
+            Shape::Text(&SECRET_NAME),
+            "Which secret. It must be there when the service is deployed. Its value, at most 64 KiB, is in the file as it was set.",
+        ),
+        key(
+            "path",
+            Optional,
+            Shape::Text(&SECRET_PATH),
+            "Where in the container; unique in the service. The directory is mounted as a whole and read-only: it holds \
+             secrets and nothing else, not even what the image has there. So it is not / or /etc, nor in /dev, /proc or /sys; no \
+             volume is mounted at it or in it, and of those that it may be in, only a tmpfs. Left out: /run/secrets/NAME.",
+        ),
+        key(
+            "mode",
+            Default("0444"),
+            Shape::Text(&SECRET_MODE),
+            "Who may read the file: its owner, its group, all others. Nobody can write it.",
+        ),
+        key("uid", Default("0"), ID, "Its owner, as a number."),
+        key("gid", Default("0"), ID, "Its group, as a number."),
+        key(
+            "on_change",
+            Default("restart"),
+            Shape::Words(&[
+                word("restart", "The replicas are replaced, as `update` says; a process keeps the value that it was started with."),
+                word(
+                    "signal",
+                    "The file gets the value, and then the process that runs in the container gets `signal`, as soon as \
+                     it is ready.",
+                ),
+                word("none", "The file gets the value, and nobody is told."),
+            ]),
+            "What a new value means. A secret that is also in `env`, or in another file with `restart`, always replaces \
+             the replicas. A file that changes does so in one step: whoever opens it reads the old value or the new one.",
+        ),
+        key(
+            "signal",
+            Required,
+            Shape::Text(&CHANGE_SIGNAL),
+            "The signal. It may come more than once for one value. A process that has no handler for it does not notice.",
+        )
+        .when(&["signal"]),
     ],
 };

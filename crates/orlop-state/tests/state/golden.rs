@@ -71,6 +71,7 @@ fn full_service() -> Service {
                     source: VolumeSource::Tmpfs { size: Some(Memory(1 << 20)) },
                 },
             ],
+            secret_files: Vec::new(),
             stop_signal: Some(Signal::TERM),
             stop_grace_period: Millis(10_000),
         }),
@@ -323,6 +324,32 @@ fn a_workload_that_leaves_its_stop_signal_to_the_image_is_read_by_versions_that_
     let services = wire.deployment.expect("a deployment").services;
     let workload = services["db"].workload.as_ref().expect("a workload");
     assert_eq!((workload.stop_signal, workload.stop_signal_of_image), (15, true));
+}
+
+#[test]
+fn secrets_as_files_are_written_and_read_as_ever() {
+    let file = |path: &str, mode, on_change| SecretFile {
+        secret: "db-password".parse().expect("a name"),
+        path: path.parse().expect("a path"),
+        mode: SecretMode::from_bits(mode).expect("permissions to read"),
+        uid: 1000,
+        gid: 2000,
+        on_change,
+    };
+    let hup = Signal::from_number(1).and_then(OnSecretChange::signal).expect("it is heard of");
+    let mut deployment = full_deployment();
+    deployment.services.retain(|name, _| name.as_str() == "db");
+    for service in deployment.services.values_mut() {
+        Arc::make_mut(&mut service.workload).secret_files = vec![
+            file("/run/secrets/db-password", 0o444, OnSecretChange::Restart),
+            file("/run/secrets/tls/key", 0o400, hup),
+            file("/vault/other", 0o440, OnSecretChange::Nothing),
+        ];
+    }
+    let kind = Kind::Deploy(Deploy { deployment, expected_generation: None, retry: false });
+    let command = Command::new(Timestamp(1_700_000_000_000), kind);
+    let bytes = golden("command_deploy_secret_files", &stored::encode_command(&command));
+    assert_eq!(stored::decode_command(&bytes), command);
 }
 
 #[test]
