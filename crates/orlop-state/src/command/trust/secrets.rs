@@ -1,5 +1,6 @@
 //! Secrets, sealed. A new value is a change of what its users run: they get a new workload generation, so that their
-//! replicas are replaced as by a deploy.
+//! replicas are replaced as by a deploy. Users that have it in files only, and ask for no restart, keep their generation:
+//! their nodes hear of the value, and change the files.
 
 use super::trust;
 use crate::answer::{Answer, Refusal};
@@ -70,21 +71,26 @@ impl SetSecret {
         let secret = SealedSecret { version, sealed: self.sealed, key_version: self.key_version, changed_at: now };
         trust.secrets.insert(name.clone(), secret);
         change.tell(Level::Info, Subject::default(), "secret_set", format!("secret {name} has version {version} now"));
-        replace_users(change, &name);
+        update_users(change, &name);
         Ok(Answer::Done)
     }
 }
 
-/// Gives the users of a secret a new workload generation, and tells nodes the new value.
-fn replace_users(change: &mut Change<'_>, name: &SecretName) {
+/// Gives the users of a secret that cannot take a new value as they run a new workload generation, and tells nodes the value.
+fn update_users(change: &mut Change<'_>, name: &SecretName) {
     let now = change.now;
     let users: Vec<ServiceRef> = change.state.users_of_secret(name).cloned().collect();
     let mut generations = BTreeMap::new();
     for service in users {
         let replicas: Vec<ReplicaId> = change.state.replicas_of(&service).map(|replica| replica.id).collect();
         let Some(record) = change.state.services.get(&service) else { continue };
-        let rolls = record.state.stopping.is_none() && record.state.spec.workload.secrets().contains(name);
-        if rolls {
+        let runs = record.state.stopping.is_none();
+        let workload = record.state.spec.workload.clone();
+        if runs && workload.changing_files().any(|file| file.secret == *name) {
+            let message = format!("{service} has secret {name} in a file, which gets the new value");
+            change.tell(Level::Info, of_service(&service), "secret_changed", message);
+        }
+        if runs && workload.is_replaced_by(name) {
             let deployment = service.deployment.clone();
             let generation = *generations.entry(deployment.clone()).or_insert_with(|| {
                 let current = change.state.generation_of(&deployment).max(change.state.generation_floor);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sample::{READY, at, in_phase, refused, secrets_at, shop, start};
-use orlop_model::spec::{Deployment, EnvValue};
+use orlop_model::spec::{Deployment, EnvValue, OnSecretChange, SecretFile, SecretMode, Signal};
 use orlop_model::trust::SecretName;
 use orlop_state::Entity;
 use std::collections::BTreeSet;
@@ -95,6 +95,76 @@ fn a_new_value_replaces_the_replicas_of_users_and_of_nobody_else() {
     assert_eq!(stored::decode_state(&stored::encode_state(&machine.state)), Ok(machine.state.clone()));
     // The planner can start one of the new generation.
     assert_eq!(machine.plan(vec![start(3, "shop/api", 1, 2, 2)]), []);
+}
+
+/// `shop/api` with a secret as a file.
+fn with_file(secret: &str, on_change: OnSecretChange) -> Deployment {
+    let mut deployment = shop("shop", "a", 1);
+    for service in deployment.services.values_mut() {
+        Arc::make_mut(&mut service.workload).secret_files.push(SecretFile {
+            secret: name(secret),
+            path: "/run/secrets/key".parse().expect("a path"),
+            mode: SecretMode::ALL,
+            uid: 0,
+            gid: 0,
+            on_change,
+        });
+    }
+    deployment
+}
+
+#[test]
+fn a_new_value_replaces_those_who_ask_for_it_and_goes_to_the_nodes_of_the_others_who_stay_as_they_are() {
+    let hup = OnSecretChange::signal(Signal::from_number(1).expect("a signal")).expect("it is heard of");
+    for (on_change, in_env_too, replaced) in [
+        (OnSecretChange::Restart, false, true),
+        (hup, false, false),
+        (OnSecretChange::Nothing, false, false),
+        // What is in a variable cannot change under a process, whatever a file of it says.
+        (hup, true, true),
+    ] {
+        let mut machine = trusting();
+        let mut deployment = with_file("key", on_change);
+        assert_eq!(refused(&machine.deploy(&deployment)), "secret_missing");
+        if in_env_too {
+            for service in deployment.services.values_mut() {
+                let env = &mut Arc::make_mut(&mut service.workload).env;
+                env.insert("KEY".into(), EnvValue::Secret(name("key")));
+            }
+        }
+        set_secret(&mut machine, "key", b"one");
+        machine.deploy(&deployment);
+        machine.plan(vec![start(1, "shop/api", 0, 1, 1)]);
+        machine.report(1, 1, in_phase(READY));
+        assert_eq!(refused(&remove(&mut machine, "key")), "secret_used");
+        assert_eq!(secrets_at(&machine.state, NodeId::from_u128(1)), BTreeSet::from([name("key")]));
+
+        let set = SetSecret { name: name("key"), version: 2, sealed: b"two".as_slice().into(), key_version: 1 };
+        let applied = machine.apply(Kind::Trust(TrustCommand::SetSecret(set)));
+        assert_eq!(applied.answer, Answer::Done);
+        let service = machine.state.service(&at("shop/api")).expect("a service");
+        let expected = Generation(if replaced { 2 } else { 1 });
+        assert_eq!((service.generation, service.workload_generation), (expected, expected), "{on_change}");
+        assert_eq!(machine.state.generation_of(&"shop".parse().expect("a name")), expected, "{on_change}");
+        let (id, node) = (ReplicaId::from_u128(1), NodeId::from_u128(1));
+        let replica = Entity::Replica { id, service: at("shop/api"), node };
+        assert!(applied.changed.contains(&replica), "{on_change}: its node hears of the value");
+        assert_eq!(applied.changed.contains(&Entity::Service(at("shop/api"))), replaced, "{on_change}");
+        assert!(machine.codes().ends_with(&["secret_set", "secret_changed"]), "{on_change}");
+    }
+}
+
+#[test]
+fn who_is_being_stopped_is_not_told_of_a_new_value_and_gets_no_generation_for_it() {
+    let mut machine = trusting();
+    set_secret(&mut machine, "key", b"one");
+    machine.deploy(&with_file("key", OnSecretChange::Restart));
+    machine.plan(vec![start(1, "shop/api", 0, 1, 1)]);
+    machine.deploy(&shop("shop", "b", 1));
+    let before = machine.state.generation_of(&"shop".parse().expect("a name"));
+    set_secret(&mut machine, "key", b"two");
+    assert!(machine.codes().ends_with(&["secret_set"]), "{:?}", machine.codes());
+    assert_eq!(machine.state.generation_of(&"shop".parse().expect("a name")), before);
 }
 
 #[test]
