@@ -15,5 +15,6 @@ mod loggers;
 mod looking;
 mod registries;
 mod scripts;
+mod secrets;
 mod shared;
 mod specs;
