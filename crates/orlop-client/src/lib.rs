@@ -6,6 +6,7 @@
 mod address;
 mod admin;
 mod calls;
+mod change;
 mod channel;
 mod credentials;
 mod error;

@@ -2,6 +2,7 @@
 
 use crate::address::{Address, MESSAGE_BYTES_MAX};
 use crate::calls::{Calls, calls};
+use crate::change::change;
 use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::session::{ExecInput, ExecOutput, LogQuery, Logs};
@@ -14,21 +15,15 @@ use orlop_model::{
     DeploymentName, Event, Generation, NodeId, ReplicaId, Revision, Scheduling, ServiceChange, ServiceName, ServiceRef,
     Subject,
 };
-use orlop_proto::metadata::REQUEST_ID;
 use orlop_proto::operator::v1 as pb;
 use orlop_proto::watch::v1::watch_service_client::WatchServiceClient;
 use orlop_proto::{InvalidWire, Within};
 use pb::operator_service_client::OperatorServiceClient;
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tonic::{Request, Response, Status};
+use tonic::{Response, Status};
 
 /// The most bytes of an archive in one message.
 const CHUNK_BYTES: usize = 1 << 20;
-
-/// How long a change is asked for again while members go away.
-const RETRY_WRITES_FOR: Duration = Duration::from_secs(10);
-const RETRY_WRITES_EVERY: Duration = Duration::from_millis(100);
 
 /// A connection to a control plane for an operator. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -121,37 +116,6 @@ impl OperatorClient {
         answer.map(Response::into_inner).map_err(|status| Error::from_status(&status, &self.address))
     }
 
-    /// Asks for a change. It is asked for again when a member went away meanwhile and there are others, or when another
-    /// took over; for a while and under the same id: what was done already is answered, not done twice.
-    async fn write<Q: Clone, A>(
-        &self,
-        request: &Q,
-        ask: impl AsyncFn(Request<Q>) -> Result<Response<A>, Status>,
-    ) -> Result<A, Error> {
-        let id = uuid::Uuid::new_v4().to_string();
-        let until = tokio::time::Instant::now() + RETRY_WRITES_FOR;
-        loop {
-            let mut call = Request::new(request.clone());
-            if let Ok(id) = id.parse() {
-                call.metadata_mut().insert(REQUEST_ID, id);
-            }
-            match self.answer(ask(call).await) {
-                Err(error) if self.may_come_back(&error) && tokio::time::Instant::now() < until => {
-                    tokio::time::sleep(RETRY_WRITES_EVERY).await;
-                }
-                answer => return answer,
-            }
-        }
-    }
-
-    fn may_come_back(&self, error: &Error) -> bool {
-        match error {
-            // Whether it was made, nobody knows; asking again under its id tells.
-            Error::TimedOut(_) => true,
-            error => matches!(self.address, Address::Members(_) | Address::Joined(_)) && error.is_transient(),
-        }
-    }
-
     /// Makes a deployment what the spec says. With `expected`, only if its generation is that one (0: only if it does
     /// not exist); else [`Error::Conflict`].
     pub async fn deploy(&self, deployment: &Deployment, expected: Option<Generation>) -> Result<Deployed, Error> {
@@ -159,7 +123,7 @@ impl OperatorClient {
             deployment: Some(deployment.into()),
             expected_generation: expected.map(|generation| generation.0),
         };
-        let answer = self.write(&request, async |call| self.operator.clone().deploy(call).await).await?;
+        let answer = change(&self.address, &request, async |call| self.operator.clone().deploy(call).await).await?;
         Ok(Deployed {
             generation: Generation(answer.generation),
             revision: Revision(answer.revision),
@@ -171,13 +135,17 @@ impl OperatorClient {
     pub async fn schedule_node(&self, node: NodeId, scheduling: Scheduling) -> Result<Revision, Error> {
         let scheduling = orlop_proto::cluster::v1::NodeScheduling::from(scheduling).into();
         let request = pb::ScheduleNodeRequest { node: node.to_string(), scheduling };
-        Ok(Revision(self.answer(self.operator.clone().schedule_node(request).await)?.revision))
+        let answer =
+            change(&self.address, &request, async |call| self.operator.clone().schedule_node(call).await).await?;
+        Ok(Revision(answer.revision))
     }
 
     /// Forgets a node that is gone for good; gives the revision at which it is in force.
     pub async fn remove_node(&self, node: NodeId) -> Result<Revision, Error> {
         let request = pb::RemoveNodeRequest { node: node.to_string() };
-        Ok(Revision(self.answer(self.operator.clone().remove_node(request).await)?.revision))
+        let answer =
+            change(&self.address, &request, async |call| self.operator.clone().remove_node(call).await).await?;
+        Ok(Revision(answer.revision))
     }
 
     /// What a deploy would do, without doing it.
@@ -194,7 +162,7 @@ impl OperatorClient {
     /// Sets how many replicas a service has.
     pub async fn scale(&self, service: &ServiceRef, replicas: u32) -> Result<Scaled, Error> {
         let request = pb::ScaleRequest { service: Some(service.into()), replicas };
-        let answer = self.write(&request, async |call| self.operator.clone().scale(call).await).await?;
+        let answer = change(&self.address, &request, async |call| self.operator.clone().scale(call).await).await?;
         Ok(Scaled { revision: Revision(answer.revision), previous: answer.previous })
     }
 
@@ -210,7 +178,7 @@ impl OperatorClient {
             service: service.map(ToString::to_string).unwrap_or_default(),
             force,
         };
-        let answer = self.write(&request, async |call| self.operator.clone().stop(call).await).await?;
+        let answer = change(&self.address, &request, async |call| self.operator.clone().stop(call).await).await?;
         Ok(Revision(answer.revision))
     }
 

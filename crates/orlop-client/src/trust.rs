@@ -2,6 +2,7 @@
 
 use crate::address::Address;
 use crate::calls::{Calls, calls};
+use crate::change::change;
 use crate::credentials::Credentials;
 use crate::error::Error;
 use orlop_identity::{AuthorityCertificate, Identity};
@@ -142,7 +143,7 @@ impl TrustClient {
         };
         let node = node.map(|node| node.to_string()).unwrap_or_default();
         let request = pb::CreateJoinTokenRequest { kind: kind.into(), uses, lifetime_ms: lifetime.0, node };
-        let answer = self.answer(self.client().create_join_token(request).await)?;
+        let answer = change(&self.address, &request, async |call| self.client().create_join_token(call).await).await?;
         let kept = answer.stored.ok_or_else(|| InvalidWire::missing("stored"))?;
         Ok(NewJoinToken { text: answer.token, kept: token(kept)? })
     }
@@ -156,13 +157,13 @@ impl TrustClient {
     /// Lets nobody join with a token any more.
     pub async fn revoke_join_token(&self, id: JoinTokenId) -> Result<(), Error> {
         let request = pb::RevokeJoinTokenRequest { id: id.to_string() };
-        self.answer(self.client().revoke_join_token(request).await).map(drop)
+        change(&self.address, &request, async |call| self.client().revoke_join_token(call).await).await.map(drop)
     }
 
     /// Refuses the certificates that an identity has now.
     pub async fn revoke_identity(&self, identity: Identity) -> Result<(), Error> {
         let request = pb::RevokeIdentityRequest { identity: identity.to_string() };
-        self.answer(self.client().revoke_identity(request).await).map(drop)
+        change(&self.address, &request, async |call| self.client().revoke_identity(call).await).await.map(drop)
     }
 
     /// Adds an operator, or changes what one may do.
@@ -175,7 +176,7 @@ impl TrustClient {
         let deployments = operator.deployments.iter().map(ToString::to_string).collect();
         let operator = pb::Operator { name: operator.name.to_string(), role: role.into(), deployments };
         let request = pb::PutOperatorRequest { operator: Some(operator) };
-        self.answer(self.client().put_operator(request).await).map(drop)
+        change(&self.address, &request, async |call| self.client().put_operator(call).await).await.map(drop)
     }
 
     /// The operators.
@@ -187,20 +188,20 @@ impl TrustClient {
     /// Removes an operator; all tokens of the operator die.
     pub async fn remove_operator(&self, name: &OperatorName) -> Result<(), Error> {
         let request = pb::RemoveOperatorRequest { name: name.to_string() };
-        self.answer(self.client().remove_operator(request).await).map(drop)
+        change(&self.address, &request, async |call| self.client().remove_operator(call).await).await.map(drop)
     }
 
     /// Gives an operator a token.
     pub async fn issue_operator_token(&self, name: &OperatorName, lifetime: Millis) -> Result<IssuedToken, Error> {
         let request = pb::IssueOperatorTokenRequest { operator: name.to_string(), lifetime_ms: lifetime.0 };
-        let wire = self.answer(self.client().issue_operator_token(request).await)?;
+        let wire = change(&self.address, &request, async |call| self.client().issue_operator_token(call).await).await?;
         Ok(IssuedToken { login: wire.login, id: parsed("id", &wire.id)?, expires_at: Timestamp(wire.expires_at_ms) })
     }
 
     /// Refuses a token of an operator from now on.
     pub async fn revoke_operator_token(&self, id: OperatorTokenId) -> Result<(), Error> {
         let request = pb::RevokeOperatorTokenRequest { id: id.to_string() };
-        self.answer(self.client().revoke_operator_token(request).await).map(drop)
+        change(&self.address, &request, async |call| self.client().revoke_operator_token(call).await).await.map(drop)
     }
 
     /// The keys whose tokens are taken, newest first.
@@ -212,14 +213,14 @@ impl TrustClient {
     /// Signs with a new key from now on; tokens of those before stay good for the overlap.
     pub async fn rotate_signing_key(&self, overlap: Millis) -> Result<SigningKey, Error> {
         let request = pb::RotateSigningKeyRequest { overlap_ms: Some(overlap.0) };
-        let answer = self.answer(self.client().rotate_signing_key(request).await)?;
+        let answer = change(&self.address, &request, async |call| self.client().rotate_signing_key(call).await).await?;
         signing_key(answer.key.ok_or_else(|| InvalidWire::missing("key"))?)
     }
 
     /// Gives a secret a value; says its version.
     pub async fn set_secret(&self, name: &SecretName, value: Vec<u8>) -> Result<u64, Error> {
         let request = pb::SetSecretRequest { name: name.to_string(), value };
-        Ok(self.answer(self.client().set_secret(request).await)?.version)
+        Ok(change(&self.address, &request, async |call| self.client().set_secret(call).await).await?.version)
     }
 
     /// The secrets, without their values.
@@ -231,7 +232,7 @@ impl TrustClient {
     /// Removes a secret that nobody uses.
     pub async fn remove_secret(&self, name: &SecretName) -> Result<(), Error> {
         let request = pb::RemoveSecretRequest { name: name.to_string() };
-        self.answer(self.client().remove_secret(request).await).map(drop)
+        change(&self.address, &request, async |call| self.client().remove_secret(call).await).await.map(drop)
     }
 
     /// Seals all secrets under a new key; says its version, and how many were sealed.
