@@ -55,7 +55,7 @@ impl JudgeNodes {
                 Liveness::Alive => (Level::Info, "node_returned", format!("node {name} is back")),
                 Liveness::Suspect(_) => {
                     let message = format!("the agent of node {name} is silent; its replicas are believed to run on");
-                    (Level::Warning, "node_suspect", message)
+                    (Level::Warning, "node_silent", message)
                 }
                 Liveness::Lost(since) => {
                     let count = unfinished(change, id).len();
