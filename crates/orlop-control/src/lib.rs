@@ -30,6 +30,7 @@ mod lease;
 mod leases;
 mod logs;
 mod machine;
+mod memory;
 mod peers;
 mod reports;
 mod rest;
@@ -215,6 +216,7 @@ async fn launch(mut config: Config, home: Home, stop: CancellationToken) -> Resu
         let control = control.clone();
         async move { control.carry_reports(waiting).await }
     });
+    tasks.spawn(memory::give_back(stop.clone()));
     if let Some(schedule) = config.backups.clone() {
         tasks.spawn(backup::keep(control.clone(), schedule));
     }
