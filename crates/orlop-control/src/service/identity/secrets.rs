@@ -88,9 +88,9 @@ impl Service {
             });
             let (count, mut secrets) = (older.len(), Vec::with_capacity(older.len()));
             for (name, secret) in older {
-                let value = seal::open_secret(&cluster_key, &name, &secret)?;
+                let value = seal::open_secret(cluster_key, &name, &secret)?;
                 let sealed =
-                    seal::secret(&cluster_key, &name, secret.version, key_version, &value.0, &SystemRandom::new());
+                    seal::secret(cluster_key, &name, secret.version, key_version, &value.0, &SystemRandom::new());
                 let sealed = sealed.map_err(|e| Status::internal(e.to_string()))?;
                 secrets.push(ResealedSecret { name, version: secret.version, sealed });
             }
