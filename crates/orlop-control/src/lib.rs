@@ -220,6 +220,7 @@ async fn launch(mut config: Config, home: Home, stop: CancellationToken) -> Resu
     if let Some(schedule) = config.backups.clone() {
         tasks.spawn(backup::keep(control.clone(), schedule));
     }
+    tasks.spawn(control.clone().hand_over_at_stop());
     let listening: Vec<Listen> = listeners.iter().map(|l| l.listen().clone()).collect();
     for listen in &listening {
         tracing::info!(%listen, revision = control.machine.revision(), "listening");

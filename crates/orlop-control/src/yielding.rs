@@ -1,5 +1,5 @@
-//! A leader that takes no writes, because its disk is full, gives way to a member that takes them: one full disk of three is
-//! no reason for the cluster to stand still.
+//! A leader that takes no writes, because its disk is full, or that stops, gives way to a member that takes them: one full
+//! disk of three, or a restart, is no reason for the cluster to stand still.
 
 use crate::control::Control;
 use orlop_consensus::{MemberInfo, Suffrage};
@@ -23,6 +23,20 @@ impl Control {
             if let Err(error) = self.consensus.transfer_leadership(to).await {
                 tracing::warn!(%error, to, "could not hand over; trying again");
             }
+        }
+    }
+
+    /// Hands over when this member is told to stop and leads, instead of leaving the others to find out.
+    pub(crate) async fn hand_over_at_stop(self) {
+        let member = self.consensus.status().member;
+        self.stop.cancelled().await;
+        if self.consensus.leadership().borrow().leader != Some(member) {
+            return;
+        }
+        let Some(to) = best_successor(&self.consensus.members(), member) else { return };
+        match self.consensus.transfer_leadership(to).await {
+            Ok(()) => tracing::info!(to, "handed over, to stop"),
+            Err(error) => tracing::warn!(%error, to, "could not hand over; the others elect a leader"),
         }
     }
 

@@ -31,6 +31,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEAD: Duration = Duration::from_secs(10);
 /// How many calls may be open on one connection.
 const CALLS_MAX: u32 = 1_000;
+/// How long another member's calls may take to end when this one stops.
+const MEMBER_REST: Duration = Duration::from_millis(500);
 /// How often it is looked whether the cluster still stands by the certificate of a connection.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(1);
 /// So long before its certificate ends a connection takes no new calls: the other side comes again with a new one. One that
@@ -116,13 +118,18 @@ where
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
         .max_concurrent_streams(CALLS_MAX);
+    let is_member = peer.is_member();
     let open = Open::new(peer);
     let connection = open.connection.clone();
     let leave = CancellationToken::new();
     let worthless = until_worthless(front.clone(), connection.peer.clone(), leave.clone());
     // Nothing bounds how long hyper waits for the first bytes.
     let mut stream = BufReader::new(stream);
-    if !matches!(tokio::time::timeout(HEAD, stream.fill_buf()).await, Ok(Ok(_))) {
+    let begins = tokio::select! {
+        begins = tokio::time::timeout(HEAD, stream.fill_buf()) => matches!(begins, Ok(Ok(_))),
+        () = stop.cancelled() => false,
+    };
+    if !begins {
         return;
     }
     let service = hyper::service::service_fn({
@@ -143,9 +150,20 @@ where
         () = worthless.as_mut() => return,
     }
     serving.as_mut().graceful_shutdown();
+    // The log's streams from other members have no end of their own.
+    let enough = async {
+        match is_member {
+            true => {
+                stop.cancelled().await;
+                tokio::time::sleep(MEMBER_REST).await;
+            }
+            false => std::future::pending().await,
+        }
+    };
     tokio::select! {
         _ = serving => {}
         () = worthless => {}
+        () = enough => {}
     }
 }
 
