@@ -1,5 +1,6 @@
 //! One node with everything on it, started the way a user starts it.
 
+use crate::network::{network, numbered};
 use crate::process::{Output, Program, ends_of_logs, named, program, run_with_input, signal_process};
 use crate::{Footprint, TestImage, wait_for};
 use orlop_hosts::{Launch, Places, Role};
@@ -77,12 +78,12 @@ impl Testbed {
         // Unix sockets have room for 107 bytes of path.
         let folder = tempfile::Builder::new().prefix("orl").tempdir_in("/tmp").expect("a temporary directory");
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        // Process ids and a counter keep testbeds of parallel test programs apart, in names and in addresses.
+        // Process ids and a counter keep testbeds of parallel test programs apart.
         let process = if options.data.is_some() { 0 } else { std::process::id() };
-        let unique = (process.wrapping_mul(31).wrapping_add(number)) % 0x4000;
         // No such name is the beginning of another one: a footprint is looked for by it.
         let instance = format!("ot{process:x}n{number}x");
-        let range = format!("10.{}.{}.0/24", 128 + unique / 256, unique % 256);
+        // What is kept for the next start keeps its addresses.
+        let range = if options.data.is_some() { numbered(number) } else { network() }.to_string();
         let testbed = Self { folder, instance, range, options, programs: BTreeMap::new() };
         for made in [testbed.data(), testbed.run()] {
             std::fs::create_dir_all(&made).unwrap_or_else(|error| panic!("{}: {error}", made.display()));

@@ -22,7 +22,7 @@ impl Made {
         let folder = tempfile::Builder::new().prefix("oup").tempdir_in("/tmp").expect("a folder");
         let unique = std::process::id();
         let name = format!("u{:x}", unique % 0xfff_ffff);
-        let network = format!("10.{}.{}.0/24", 130 + unique / 256 % 64, unique % 256);
+        let network = orlop_testbed::network().to_string();
         let made = Self { folder, name, network };
         let up = made.run(&[&["cluster", "up", "--nodes", "3"], &made.flags()[..]].concat());
         assert!(up.code == 0, "{}{}{}", up.stdout, up.stderr, made.logs());

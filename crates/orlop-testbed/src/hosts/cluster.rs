@@ -89,12 +89,6 @@ impl Cluster {
         self.programs.remove(&(host, role));
     }
 
-    /// SIGKILLs all roles of a host, as a loss of power does; containers are killed too.
-    pub fn kill_host(&mut self, host: u16) {
-        self.signal_host(host, nix::sys::signal::Signal::SIGKILL);
-        self.programs.retain(|(of, _), _| *of != host);
-    }
-
     /// Takes a host's power away and gives it back: nothing runs there, and what was on its disk is there.
     ///
     /// # Panics

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 /// What is wrong with the way from one port of the switch to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
+pub(super) enum Fault {
     /// Nothing comes through, but for ARP: a host that was reached before knows the other's hardware, so in one direction
     /// datagrams still find their way.
     Cut {

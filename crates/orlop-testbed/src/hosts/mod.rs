@@ -5,10 +5,10 @@ mod faults;
 mod members;
 
 pub use cluster::Cluster;
-pub use faults::Fault;
+use faults::Fault;
 pub use members::Tokens;
 
-use crate::Footprint;
+use crate::{Footprint, network};
 use orlop_hosts::{Config, Host, Hosts};
 use std::process::Stdio;
 use std::sync::Mutex;
@@ -45,11 +45,10 @@ impl HostSet {
         // Unix sockets have room for 107 bytes of path.
         let folder = tempfile::Builder::new().prefix("orl").tempdir_in("/tmp").expect("a temporary directory");
         let number = MADE.fetch_add(1, Ordering::Relaxed);
-        let unique = (std::process::id().wrapping_mul(31).wrapping_add(number)) % 0x4000;
         let config = Config {
             // All such names are of one length: none is the beginning of another one.
             name: format!("h{}{}", base36(std::process::id(), 5), base36(number, 2)),
-            network: format!("10.{}.{}.0/24", 64 + unique / 256, unique % 256).parse().expect("a network"),
+            network: network(),
             data: folder.path().join("data"),
             run: folder.path().join("run"),
         };
@@ -154,11 +153,6 @@ impl HostSet {
 
     fn port(&self, number: u16) -> String {
         if number == MACHINE { "outside".to_owned() } else { self.hosts().port(self.host(number)) }
-    }
-
-    /// What of these hosts is on the machine now.
-    pub fn footprint(&self) -> Footprint {
-        Footprint::take(&[&self.hosts().config().name, &self.folder.path().display().to_string()])
     }
 }
 
