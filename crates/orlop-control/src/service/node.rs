@@ -5,7 +5,7 @@ use crate::service::{Answers, parsed, required};
 use crate::status;
 use futures::StreamExt;
 use orlop_model::{
-    Cpu, Generation, Memory, NodeId, NodeName, ReplicaId, Revision, RouteKey, Subject, Timestamp, limit,
+    Cpu, Generation, Liveness, Memory, NodeId, NodeName, ReplicaId, Revision, RouteKey, Subject, Timestamp, limit,
 };
 use orlop_proto::cluster::v1 as cluster;
 use orlop_proto::node::v1 as pb;
@@ -34,11 +34,15 @@ impl pb::node_service_server::NodeService for Service {
         let node = register_node(request.into_inner())?;
         call.for_node(node.node)?;
         let id = node.node;
-        // An agent that comes back as it was need not wait for room on the control plane's disk.
         let known = self.0.machine.read(|state| known_as(state, &node));
-        let registered = match (self.0.submit(Kind::RegisterNode(node)).await, known) {
-            (Err(full), Some(known)) if status::is_for_later(&full) => known,
-            (registered, _) => registered?,
+        let registered = match known {
+            // All agents come when another member takes over; what is known of them already is not written again.
+            Some(Known { answer, alive: true }) => answer,
+            known => match (self.0.submit(Kind::RegisterNode(node)).await, known) {
+                // One that comes back as it was need not wait for room on the control plane's disk.
+                (Err(full), Some(Known { answer, .. })) if status::is_for_later(&full) => answer,
+                (registered, _) => registered?,
+            },
         };
         match registered {
             (revision, Answer::Registered { subnet }) => {
@@ -162,13 +166,20 @@ fn at_most(field: &str, found: usize, max: usize) -> Result<(), InvalidWire> {
     }
 }
 
-/// What a node that has not changed was told when it registered.
-fn known_as(state: &State, node: &RegisterNode) -> Option<(Revision, Answer)> {
+/// A node that has not changed since it registered.
+struct Known {
+    /// What it was told.
+    answer: (Revision, Answer),
+    alive: bool,
+}
+
+fn known_as(state: &State, node: &RegisterNode) -> Option<Known> {
     let RegisterNode { node: id, name, cpu, memory, labels, version, address } = node;
     let known = state.node(*id)?;
     let same = (&known.name, &known.cpu, &known.memory, &known.labels, &known.version, &known.address)
         == (name, cpu, memory, labels, version, address);
-    same.then(|| (state.revision(), Answer::Registered { subnet: known.subnet }))
+    let answer = (state.revision(), Answer::Registered { subnet: known.subnet });
+    same.then(|| Known { answer, alive: known.liveness == Liveness::Alive })
 }
 
 fn register_node(wire: pb::RegisterRequest) -> Result<RegisterNode, InvalidWire> {

@@ -293,6 +293,10 @@ async fn a_node_keeps_its_subnet_and_is_silent_when_its_agent_is_gone_for_a_whil
     let back = world.agent_with_id("alpha", id).await;
     assert_eq!(back.subnet, "10.77.0.0/24");
     until("the return", &mut mesh, |w| !silent(w)).await;
+    // Whoever is there and comes again as it was is not written down again.
+    let before = world.revision().await;
+    let again = world.agent_with_id("alpha", id).await;
+    assert_eq!((&again.subnet, world.revision().await), (&back.subnet, before));
 }
 
 #[tokio::test]
