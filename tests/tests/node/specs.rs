@@ -96,15 +96,26 @@ pub(crate) fn pids(testbed: &Testbed, service: &str) -> Vec<(String, u32)> {
     let mut found = Vec::new();
     for replica in replicas(testbed, service) {
         let id = replica["id"].as_str().unwrap_or_default().to_owned();
+        let mut own = Vec::new();
         // The hostname of a container is derived from its replica; the cgroup path carries the replica's id.
         for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
             let cgroup = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
             if cgroup.contains(&id) {
-                found.push((id.clone(), pid));
+                own.push((parent(pid), pid));
             }
         }
+        // Numbers begin again at their end, so the oldest has not always the smallest.
+        let all: Vec<u32> = own.iter().map(|(_, pid)| *pid).collect();
+        own.sort_by_key(|(parent, pid)| (parent.is_some_and(|parent| all.contains(&parent)), *pid));
+        found.extend(own.into_iter().map(|(_, pid)| (id.clone(), pid)));
     }
-    found.sort();
+    found.sort_by(|(one, _), (other, _)| one.cmp(other));
     found
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before it may have spaces and brackets.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
