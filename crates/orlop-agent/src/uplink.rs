@@ -8,6 +8,7 @@ use orlop_model::{
 };
 use orlop_proto::node::v1 as pb;
 use orlop_proto::node::v1::node_service_client::NodeServiceClient;
+use orlop_proto::report_of;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -56,14 +57,8 @@ impl Uplink {
         let send = move |batch: Vec<(ReplicaId, (Generation, ReplicaStatus))>| {
             let mut client = to.clone();
             async move {
-                let replicas = batch.iter().map(|(replica, (generation, status))| pb::ReplicaReport {
-                    replica: replica.to_string(),
-                    generation: generation.0,
-                    status: Some(status.into()),
-                });
-                let request = pb::ReportRequest { node: node.to_string(), replicas: replicas.collect() };
                 // What it does not know is not in the next view either, which is what the agent goes by.
-                client.report(timed(request)).await.map(drop).map_err(judge)
+                client.report(timed(report_of(node, &batch))).await.map(drop).map_err(judge)
             }
         };
         let reports = Reporter::start(config, send, stop.clone());

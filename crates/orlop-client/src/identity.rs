@@ -9,12 +9,12 @@
 //! Each file is replaced whole, so a reader finds a key that goes with its certificate, whenever it looks.
 
 use crate::address::HostPort;
+use crate::file::replace_file;
 use orlop_identity::authority::{InvalidCertificate, PrivateKey};
 use orlop_identity::tls::{Credentials, InvalidCredentials};
 use orlop_identity::{AuthorityCertificate, PeerCertificate};
 use rustls::pki_types::CertificateDer;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 
 const AUTHORITY: &str = "authority.pem";
@@ -177,43 +177,6 @@ impl IdentityDirectory {
         let path = self.0.join(file);
         replace_file(&path, text.as_bytes()).map_err(|source| IdentityError::Io { path, source })
     }
-}
-
-/// Makes a directory and those above it, for their owner only. Durable when it returns.
-fn make_directory(directory: &Path) -> io::Result<()> {
-    if directory.as_os_str().is_empty() || directory.is_dir() {
-        return Ok(());
-    }
-    let above = directory.parent().unwrap_or(directory);
-    make_directory(above)?;
-    match std::fs::DirBuilder::new().mode(0o700).create(directory) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-    std::fs::File::open(above)?.sync_all()
-}
-
-/// Writes a file, for its owner only, in place of the one that is there: whoever reads it finds all of the one or all of
-/// the other, also after an end of power. The directory is made. Durable when it returns.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    make_directory(directory)?;
-    let mut aside = name.to_owned();
-    aside.push(".new");
-    let aside = directory.join(aside);
-    let mut options = std::fs::OpenOptions::new();
-    let mut written = options.write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
-    written.write_all(bytes)?;
-    written.sync_all()?;
-    std::fs::rename(&aside, path)?;
-    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-    std::fs::File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ impl Control {
                 self.attendance.clear();
                 let control = self.clone();
                 self.tasks.spawn(async move {
-                    tokio::join!(control.judge_nodes(spell.clone()), control.yield_when_full(spell));
+                    tokio::join!(control.judge_nodes(spell.clone()), control.hand_over_when_full(spell));
                 });
             }
             Turn::Over => self.attendance.clear(),

@@ -21,6 +21,7 @@ mod enroll;
 mod examine;
 mod exec;
 mod front;
+mod handover;
 mod home;
 mod hub;
 mod images;
@@ -40,7 +41,6 @@ mod service;
 mod sessions;
 mod status;
 mod trust;
-mod yielding;
 
 pub use backup::Schedule;
 pub use config::{Config, InvalidListen, Listen};

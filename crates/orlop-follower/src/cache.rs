@@ -9,8 +9,7 @@ use orlop_model::Revision;
 use orlop_model::view::View;
 use orlop_proto::watch::v1 as pb;
 use prost::Message;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 8] = b"ORLOPVW\x01";
@@ -48,19 +47,7 @@ impl Cache {
 
     /// Keeps a view. Blocks.
     pub(crate) fn write(&self, state: &ViewState) -> io::Result<()> {
-        let directory = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::create_dir_all(directory)?;
-        let aside = self.path.with_extension("writing");
-        let written = File::create(&aside).and_then(|mut file| {
-            file.write_all(&encode(state, &self.view))?;
-            file.sync_all()
-        });
-        if let Err(error) = written.and_then(|()| std::fs::rename(&aside, &self.path)) {
-            // On a full disk the part that was written is in the way.
-            std::fs::remove_file(&aside).ok();
-            return Err(error);
-        }
-        File::open(directory)?.sync_all()
+        orlop_client::replace_file(&self.path, &encode(state, &self.view))
     }
 
     pub(crate) fn path(&self) -> &Path {

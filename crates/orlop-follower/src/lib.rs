@@ -7,7 +7,7 @@
 
 pub mod backoff;
 mod cache;
-mod directory;
+mod files;
 mod follow;
 mod host;
 mod report;
@@ -16,7 +16,7 @@ mod samples;
 mod view;
 
 pub use backoff::Backoff;
-pub use directory::private_directory;
+pub use files::{private_directory, write_whole};
 pub use follow::{Follower, FollowerConfig, StartError, Stopped};
 pub use host::host_name;
 pub use report::{Reporter, ReporterConfig, SendError, Unsent};

@@ -322,7 +322,7 @@ impl Daemon {
             held: addresses.held().iter().map(|(replica, address)| (replica.to_string(), *address)).collect(),
         };
         let bytes = serde_json::to_vec(&memory).unwrap_or_default();
-        if let Err(error) = crate::write_whole(&self.memory, &bytes) {
+        if let Err(error) = orlop_follower::write_whole(&self.memory, &bytes) {
             tracing::warn!(%error, path = %self.memory.display(), "could not note which addresses are in use and which rest");
         }
     }

@@ -22,14 +22,3 @@ pub use network::{Network, NetworkError};
 pub use nft::NftError;
 pub use service::{Overlay, ServeError, serve, start};
 pub use teardown::{TeardownError, teardown};
-
-use std::io;
-use std::path::Path;
-
-/// Writes a file so that a reader sees the old content or the new, also after a crash of this process. Not synced: it
-/// describes a kernel that a power cut would take away as well.
-fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
-    let aside = path.with_extension("new");
-    std::fs::write(&aside, content)?;
-    std::fs::rename(&aside, path)
-}

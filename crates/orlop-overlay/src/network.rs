@@ -297,7 +297,8 @@ impl Network {
         nft::apply(&format!("{wanted}{}", foreign.concat())).await?;
         let printed = nft::own_table(&self.instance).await?.unwrap_or_default();
         let written = serde_json::to_vec(&Written { wanted, printed }).unwrap_or_default();
-        crate::write_whole(&self.written, &written).map_err(io_error(format_args!("write {}", self.written.display())))
+        orlop_follower::write_whole(&self.written, &written)
+            .map_err(io_error(format_args!("write {}", self.written.display())))
     }
 
     /// Takes away all that a replica has. Nothing there is no error.

@@ -9,7 +9,7 @@ mod convert;
 mod invalid;
 pub mod metadata;
 
-pub use convert::{STEPS_MAX, address_of, labels_of, scheduling_of};
+pub use convert::{STEPS_MAX, address_of, labels_of, report_of, scheduling_of};
 pub use invalid::{InvalidWire, Within};
 
 macro_rules! packages {

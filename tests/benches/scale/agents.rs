@@ -8,6 +8,7 @@ use orlop_model::{
     Desired, Generation, Health, NodeId, Object, Outcome, Phase, ReplicaId, ReplicaStatus, Timestamp, View,
 };
 use orlop_proto::node::v1 as pb;
+use orlop_proto::report_of;
 use pb::node_service_client::NodeServiceClient;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -119,13 +120,7 @@ impl Agent {
         let send = move |batch: Vec<(ReplicaId, (Generation, ReplicaStatus))>| {
             let (mut client, counts) = (client.clone(), counts.clone());
             async move {
-                let replicas = batch.iter().map(|(replica, (generation, status))| pb::ReplicaReport {
-                    replica: replica.to_string(),
-                    generation: generation.0,
-                    status: Some(status.into()),
-                });
-                let request = pb::ReportRequest { node: node.to_string(), replicas: replicas.collect() };
-                client.report(request).await.map_err(|status| SendError::Later(status.to_string()))?;
+                client.report(report_of(node, &batch)).await.map_err(|status| SendError::Later(status.to_string()))?;
                 counts.reports.fetch_add(batch.len() as u64, Ordering::Relaxed);
                 Ok(())
             }

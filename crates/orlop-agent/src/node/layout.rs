@@ -64,7 +64,7 @@ impl Layout {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let id = joined.unwrap_or_else(|| NodeId::from_u128(uuid::Uuid::now_v7().as_u128()));
-                write_file(&path, format!("{id}\n").as_bytes(), true).map_err(|source| NodeError::File {
+                orlop_client::replace_file(&path, format!("{id}\n").as_bytes()).map_err(|source| NodeError::File {
                     doing: "writing",
                     path,
                     source,
@@ -105,22 +105,6 @@ impl Layout {
 
     pub(crate) fn replica_logs(&self, replica: &Replica) -> PathBuf {
         self.service_logs(&replica.service).join(replica.slot.to_string()).join(replica.id.to_string())
-    }
-}
-
-/// Writes a file so that a reader sees the old or the new contents, whole. `durable`: also after a power cut.
-pub(crate) fn write_file(path: &Path, contents: &[u8], durable: bool) -> io::Result<()> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".new");
-    let mut file = File::create(&aside)?;
-    io::Write::write_all(&mut file, contents)?;
-    if durable {
-        file.sync_all()?;
-    }
-    fs::rename(&aside, path)?;
-    match path.parent() {
-        Some(parent) if durable => File::open(parent)?.sync_all(),
-        _ => Ok(()),
     }
 }
 

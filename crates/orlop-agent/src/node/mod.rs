@@ -5,7 +5,7 @@ mod layout;
 mod machine;
 
 pub(crate) use address::address_towards;
-pub(crate) use layout::{Layout, Lock, write_file};
+pub(crate) use layout::{Layout, Lock};
 pub(crate) use machine::{capacity, host_name};
 
 use orlop_model::NodeId;

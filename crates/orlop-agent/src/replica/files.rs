@@ -1,7 +1,8 @@
 //! Files that are made for a replica: who it is, who it can call by name, and its environment.
 
-use crate::node::{Layout, write_file};
+use crate::node::Layout;
 use orlop_agent_core::Failure;
+use orlop_follower::write_whole;
 use orlop_model::spec::{EnvValue, VolumeSource};
 use orlop_model::trust::SecretName;
 use orlop_model::{Assignment, Replica};
@@ -32,8 +33,8 @@ pub(crate) fn write_etc(layout: &Layout, replica: &Replica, address: Ipv4Addr) -
     let name = format!("{}.{service}.{deployment}.internal", replica.slot);
     let hosts =
         format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{address}\t{name} {hostname}\n");
-    write_file(&directory.join("hosts"), hosts.as_bytes(), false)?;
-    write_file(&directory.join("hostname"), format!("{hostname}\n").as_bytes(), false)?;
+    write_whole(&directory.join("hosts"), hosts.as_bytes())?;
+    write_whole(&directory.join("hostname"), format!("{hostname}\n").as_bytes())?;
     // Where the host asks a resolver of its own on loopback, systemd's other file has the ones behind it.
     let resolvers = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"]
         .iter()
@@ -41,7 +42,7 @@ pub(crate) fn write_etc(layout: &Layout, replica: &Replica, address: Ipv4Addr) -
         .map(|text| resolv_conf(&text))
         .find(|text| text.lines().any(|line| line.starts_with("nameserver")))
         .unwrap_or_default();
-    write_file(&directory.join("resolv.conf"), resolvers.as_bytes(), false)
+    write_whole(&directory.join("resolv.conf"), resolvers.as_bytes())
 }
 
 /// What it means that something of the replica could not be written to its directory: it is tried again.
@@ -125,7 +126,9 @@ pub(crate) fn check_binds(assignment: &Assignment) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replica::sample;
     use orlop_agent_core::FailureKind;
+    use orlop_model::ReplicaId;
 
     #[test]
     fn a_full_disk_is_told_as_one_and_both_faults_of_a_disk_are_tried_again() {
@@ -148,24 +151,10 @@ mod tests {
     fn a_secret_is_a_variable_when_it_came_and_is_a_text() {
         use orlop_model::spec::Workload;
         use orlop_model::trust::SecretValue;
-        use orlop_model::{Desired, Generation, NodeId, ReplicaId, ReplicaStatus, Resources, Timestamp};
         let mut workload = Workload::of("registry.test/a:1");
         let secret: SecretName = "api-key".parse().expect("a name");
         workload.env.insert("KEY".into(), EnvValue::Secret(secret.clone()));
-        let mut assignment = Assignment {
-            replica: Replica {
-                id: ReplicaId::from_u128(1),
-                service: "shop/api".parse().expect("a service"),
-                slot: 0,
-                generation: Generation(1),
-                node: NodeId::from_u128(1),
-                reserved: Resources::default(),
-                desired: Desired::Run,
-                status: ReplicaStatus::pending(Timestamp(0)),
-            },
-            workload: workload.into(),
-            secrets: BTreeMap::new(),
-        };
+        let mut assignment = sample::assignment(ReplicaId::from_u128(1), workload);
         let code = |assignment: &Assignment| environment(assignment, &BTreeMap::new()).map_err(|f| f.reason.code);
         assert_eq!(code(&assignment), Err("secret_unusable".into()));
         for (value, expected) in [

@@ -8,6 +8,8 @@ mod overlay;
 mod probe;
 mod record;
 mod refusal;
+#[cfg(test)]
+mod sample;
 mod secrets;
 mod spec;
 

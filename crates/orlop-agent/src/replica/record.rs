@@ -4,8 +4,9 @@
 //! would cost more than all else between an order and a running process. After a power cut a record may be old or gone;
 //! [`orlop_agent_core::Record`] says why that does no harm. A record that cannot be read counts as gone.
 
-use crate::node::{Layout, write_file};
+use crate::node::Layout;
 use orlop_agent_core::Record;
+use orlop_follower::write_whole;
 use orlop_model::spec::Signal;
 use orlop_model::{Generation, Millis, ReplicaId, Timestamp};
 use orlop_proto::cluster::v1 as pb;
@@ -79,10 +80,10 @@ fn decode(replica: ReplicaId, bytes: &[u8]) -> Result<Record, String> {
 pub(crate) fn store_record(layout: &Layout, record: &Record) -> io::Result<()> {
     let directory = layout.replica(record.replica);
     let path = directory.join("record");
-    match write_file(&path, &encode(record), false) {
+    match write_whole(&path, &encode(record)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             std::fs::create_dir_all(&directory)?;
-            write_file(&path, &encode(record), false)
+            write_whole(&path, &encode(record))
         }
         result => result,
     }

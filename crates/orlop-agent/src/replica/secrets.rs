@@ -232,7 +232,7 @@ impl Secrets {
     }
 
     fn write_note(&self, replica: ReplicaId, note: &Note) -> io::Result<()> {
-        crate::node::write_file(&self.of(replica).join("note"), &note.encode_to_vec(), false)
+        orlop_follower::write_whole(&self.of(replica).join("note"), &note.encode_to_vec())
     }
 
     fn unmount_if_empty(&self) {
@@ -309,9 +309,9 @@ fn is_mounted(path: &Path) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replica::sample;
     use orlop_model::spec::{SecretMode, Workload};
     use orlop_model::trust::SecretValue;
-    use orlop_model::{Desired, Generation, NodeId, Replica, ReplicaStatus, Resources, Timestamp};
     use std::collections::BTreeMap;
 
     const REPLICA: ReplicaId = ReplicaId::from_u128(7);
@@ -357,20 +357,7 @@ mod tests {
         ];
         let value = SecretValue(value.as_bytes().into());
         let secrets = workload.secrets().into_iter().map(|name| (name.clone(), value.clone())).collect();
-        Assignment {
-            replica: Replica {
-                id: REPLICA,
-                service: "shop/api".parse().expect("a service"),
-                slot: 0,
-                generation: Generation(1),
-                node: NodeId::from_u128(1),
-                reserved: Resources::default(),
-                desired: Desired::Run,
-                status: ReplicaStatus::pending(Timestamp(0)),
-            },
-            workload: workload.into(),
-            secrets,
-        }
+        Assignment { secrets, ..sample::assignment(REPLICA, workload) }
     }
 
     fn values(secrets: &Secrets) -> Vec<String> {

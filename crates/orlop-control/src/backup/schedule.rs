@@ -140,7 +140,8 @@ fn finish(aside: &Path, cluster: ClusterId, schedule: &Schedule) -> Result<PathB
     Ok(path)
 }
 
-struct Backup {
+/// A backup that is there.
+struct Found {
     revision: u64,
     made: SystemTime,
     path: PathBuf,
@@ -158,12 +159,12 @@ fn revision_of(name: &str, cluster: ClusterId) -> Option<u64> {
 }
 
 /// The backups of a cluster in a directory.
-fn all(directory: &Path, cluster: ClusterId) -> io::Result<Vec<Backup>> {
+fn all(directory: &Path, cluster: ClusterId) -> io::Result<Vec<Found>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         if let Some(revision) = entry.file_name().to_str().and_then(|name| revision_of(name, cluster)) {
-            found.push(Backup { revision, made: entry.metadata()?.modified()?, path: entry.path() });
+            found.push(Found { revision, made: entry.metadata()?.modified()?, path: entry.path() });
         }
     }
     Ok(found)

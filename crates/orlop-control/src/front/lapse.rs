@@ -94,12 +94,8 @@ impl http_body::Body for Bound {
         bound.lapsed = None;
         // Whoever makes the answer is to stop now.
         bound.answer = Body::empty();
-        let mut trailers = HeaderMap::new();
-        Poll::Ready(Some(match status.add_header(&mut trailers) {
-            Ok(()) if bound.grpc => Ok(Frame::trailers(trailers)),
-            // HTTP has no other way to say that there would be more than to break the answer off.
-            _ => Err(status),
-        }))
+        // HTTP has no other way to say that there would be more than to break the answer off.
+        Poll::Ready(Some(if bound.grpc { trailers(&status) } else { Err(status) }))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -109,4 +105,10 @@ impl http_body::Body for Bound {
     fn size_hint(&self) -> SizeHint {
         self.answer.size_hint()
     }
+}
+
+fn trailers(status: &Status) -> Result<Frame<Bytes>, Status> {
+    let mut trailers = HeaderMap::new();
+    status.add_header(&mut trailers)?;
+    Ok(Frame::trailers(trailers))
 }

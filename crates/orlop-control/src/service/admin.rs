@@ -1,9 +1,9 @@
 //! The cluster itself: members, backups, health.
 
 use crate::control::{Call, Control};
+use crate::handover::best_successor;
 use crate::service::{Answers, parsed};
 use crate::status;
-use crate::yielding::best_successor;
 use orlop_client::HostPort;
 use orlop_consensus::{MemberInfo, Suffrage};
 use orlop_identity::{Caller, Identity};

@@ -7,7 +7,7 @@ mod scheduler;
 mod spec;
 mod watch;
 
-pub use node::{address_of, labels_of, scheduling_of};
+pub use node::{address_of, labels_of, report_of, scheduling_of};
 pub use scheduler::STEPS_MAX;
 
 /// Closed sets that are the same on both sides, but for the wire's "unspecified".

@@ -1,10 +1,13 @@
-//! `orlop.cluster.v1`: nodes.
+//! `orlop.cluster.v1`: nodes, and what they say of their replicas.
 
 use super::enums;
 use crate::cluster::v1 as pb;
 use crate::invalid::{choice, counted, parsed, text, word};
+use crate::node::v1::{ReplicaReport, ReportRequest};
 use crate::{InvalidWire, Within};
-use orlop_model::{Cpu, Liveness, Memory, Node, Scheduling, Timestamp, limit};
+use orlop_model::{
+    Cpu, Generation, Liveness, Memory, Node, NodeId, ReplicaId, ReplicaStatus, Scheduling, Timestamp, limit,
+};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -57,6 +60,16 @@ impl TryFrom<pb::Node> for Node {
             scheduling: scheduling_of("scheduling", wire.scheduling)?,
         })
     }
+}
+
+/// What a node says of its replicas.
+pub fn report_of(node: NodeId, replicas: &[(ReplicaId, (Generation, ReplicaStatus))]) -> ReportRequest {
+    let replicas = replicas.iter().map(|(replica, (generation, status))| ReplicaReport {
+        replica: replica.to_string(),
+        generation: generation.0,
+        status: Some(status.into()),
+    });
+    ReportRequest { node: node.to_string(), replicas: replicas.collect() }
 }
 
 /// The IP address of a node; none of an empty text. One that no other machine can have is refused.

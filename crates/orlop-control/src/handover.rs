@@ -1,4 +1,4 @@
-//! A leader that takes no writes, because its disk is full, or that stops, gives way to a member that takes them: one full
+//! A leader that takes no writes, because its disk is full, or that stops, hands over to a member that takes them: one full
 //! disk of three, or a restart, is no reason for the cluster to stand still.
 
 use crate::control::Control;
@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Control {
-    /// Looks for as long as this member leads.
-    pub(crate) async fn yield_when_full(&self, until: CancellationToken) {
+    /// Hands over when this member takes no writes; looks for as long as it leads.
+    pub(crate) async fn hand_over_when_full(&self, until: CancellationToken) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}

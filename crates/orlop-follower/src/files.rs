@@ -1,4 +1,4 @@
-//! Where a follower keeps what is nobody else's business.
+//! How a follower keeps files, and where those that are nobody else's business.
 
 use std::fs::{DirBuilder, Permissions};
 use std::io;
@@ -19,6 +19,18 @@ pub fn private_directory(path: &Path) -> io::Result<()> {
         std::fs::set_permissions(path, Permissions::from_mode(OWNER_ONLY))?;
     }
     Ok(())
+}
+
+/// Writes a file so that a reader sees the old contents or the new, whole, also after a crash of this process. Not synced: for
+/// what describes this machine as it runs, which an end of power takes away as well.
+///
+/// # Errors
+/// Those of the file system.
+pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".new");
+    std::fs::write(&aside, contents)?;
+    std::fs::rename(&aside, path)
 }
 
 #[cfg(test)]
