@@ -74,6 +74,21 @@ impl Drop for Logger {
     }
 }
 
+/// Until nothing is left in a pipe.
+fn wait_until_read(pipe: &std::io::PipeWriter) {
+    let begun = std::time::Instant::now();
+    loop {
+        let mut left: libc::c_int = 0;
+        // Safe: the kernel writes one number to where the pointer says.
+        assert_eq!(unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut left) }, 0);
+        if left == 0 {
+            return;
+        }
+        assert!(begun.elapsed().as_secs() < 30, "{left} bytes are not read");
+        std::thread::yield_now();
+    }
+}
+
 /// The lines of all files in order, as (stream, flag, text).
 fn lines(directory: &Path) -> Vec<(String, String, String)> {
     let mut numbers: Vec<u64> = std::fs::read_dir(directory)
@@ -252,6 +267,11 @@ fn a_full_disk_loses_lines_with_a_count_and_never_blocks_the_container() {
     for _ in 0..500 {
         out.write_all(text.as_bytes()).unwrap();
     }
+    // What each read brought is in the file before the next read: when this one more line is read, all before it were
+    // tried, and none of them takes the room that is made now.
+    wait_until_read(&out);
+    out.write_all(text.as_bytes()).unwrap();
+    wait_until_read(&out);
     std::fs::remove_file(&ballast).unwrap();
     out.write_all(b"room again\n").unwrap();
     drop(out);
