@@ -13,7 +13,7 @@ DEV ?=
 CLUSTER ?=
 
 .PHONY: up down cluster cluster-down build hello test test-machine soak chaos lint fmt bench bench-node bench-consensus \
-	bench-scale clean help
+	bench-scale bench-engine clean help
 
 help:
 	@echo 'make up      install what is missing, build, start a one-node cluster, deploy examples/hello'
@@ -27,6 +27,7 @@ help:
 	@echo 'make lint    formatting, clippy, dependency rules'
 	@echo 'make bench   measure, with the peers beside ours'
 	@echo 'make bench-consensus  measure three members beside three of etcd (fetched, not installed)'
+	@echo 'make bench-engine  measure durable steps, workflows and tasks'
 	@echo 'make bench-scale  measure the control plane under a thousand nodes with ten thousand replicas'
 
 # The image of examples/hello: one static binary.
@@ -90,6 +91,10 @@ bench-consensus:
 bench-scale:
 	@scripts/prerequisites --tests
 	@scripts/bench-scale
+
+bench-engine:
+	@scripts/prerequisites
+	@scripts/bench-engine
 
 clean:
 	$(CARGO) clean

@@ -24,6 +24,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(&files, [root])?;
     let out = std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?;
     std::fs::write(Path::new(&out).join("descriptors.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().btree_map(".").bytes(".orlop.peer.v1").compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .btree_map(".")
+        .bytes(".orlop.peer.v1")
+        .bytes(".orlop.engine.v1")
+        // Several times as large as any other frame.
+        .boxed(".orlop.engine.v1.EngineFrame.kind.task_assigned")
+        .compile_fds(descriptors)?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The command line.
 
 pub(crate) mod trust;
+pub(crate) mod work;
 
 use crate::dev::DevArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -8,6 +9,7 @@ use orlop_client::Address;
 use orlop_model::{Millis, Timestamp};
 use std::path::PathBuf;
 use trust::{AuditArgs, ContextCommand, LoginArgs, OperatorCommand, RevokeArgs, SecretCommand, TokenCommand};
+use work::{EngineCommand, QueueCommand, TaskCommand, WorkerCommand, WorkflowCommand};
 
 /// Runs applications on your own machines.
 #[derive(Debug, Parser)]
@@ -47,6 +49,9 @@ pub(crate) enum Program {
     Operator(Command),
     /// Run a whole cluster of one node on this machine, in one process.
     Dev(DevArgs),
+    /// About engines, which keep tasks and workflows.
+    #[command(subcommand)]
+    Engine(EngineCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -106,6 +111,18 @@ pub(crate) enum Command {
     /// About secrets.
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// About workflows: durable functions whose every step is recorded.
+    #[command(subcommand)]
+    Workflow(WorkflowCommand),
+    /// About tasks: calls of functions through queues.
+    #[command(subcommand)]
+    Task(TaskCommand),
+    /// About the queues that tasks wait in.
+    #[command(subcommand)]
+    Queue(QueueCommand),
+    /// About the processes that run tasks and workflows.
+    #[command(subcommand)]
+    Worker(WorkerCommand),
     /// Show who changed what.
     Audit(AuditArgs),
     /// Log in to a cluster, with a token that an admin made with `orlopctl operator token`.

@@ -1,6 +1,6 @@
 //! How a command fails: one message, one exit code. The codes are a promise to scripts (docs/orlopctl.md).
 
-use orlop_client::Error;
+use orlop_client::{EngineError, Error};
 use std::io;
 
 /// It was done.
@@ -74,6 +74,19 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::new(code_of(&error), error.to_string())
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        let code = match &error {
+            EngineError::Address(_) => USAGE,
+            EngineError::Unreachable { .. } => UNREACHABLE,
+            EngineError::NotFound(_) => NOT_FOUND,
+            EngineError::TimedOut(_) => TIMED_OUT,
+            EngineError::Refused(_) | EngineError::Failed(_) => FAILED,
+        };
+        Self::new(code, error.to_string())
     }
 }
 

@@ -7,12 +7,14 @@ mod contexts;
 mod dev;
 #[cfg(test)]
 mod documents;
+mod engine;
 mod failure;
 mod hosts;
 mod output;
 mod render;
 mod terminal;
 
+use args::work::EngineCommand;
 use args::{Cli, ClusterCommand, Command, Program};
 use clap::Parser;
 use context::Context;
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Program::Operator(command) => operator(&Context::new(cli.address, cli.context, cli.output), command),
         // A node is no call to a control plane: it has a runtime, a log and an end of its own.
         Program::Dev(args) => told(dev::run(&args)),
+        Program::Engine(EngineCommand::Dev(args)) => told(engine::dev(&args)),
     }
 }
 

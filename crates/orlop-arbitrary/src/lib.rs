@@ -1,6 +1,8 @@
 //! Any value of the domain, for property tests: valid by construction, small enough to read when a test fails, and wide
 //! enough to visit every variant.
 
+pub mod durable;
+
 use orlop_model::lifecycle::*;
 use orlop_model::name::*;
 use orlop_model::plan::{Plan, Step};

@@ -9,6 +9,7 @@ mod calls;
 mod change;
 mod channel;
 mod credentials;
+mod engine;
 mod error;
 mod file;
 pub mod find;
@@ -33,6 +34,7 @@ pub use admin::{AdminClient, ClusterMembers, Examination, Health, MemberState, S
 pub use calls::{Bearer, Calls, calls};
 pub use channel::{channel, connect, identity_behind, resolve};
 pub use credentials::Credentials;
+pub use engine::{ENGINE_ADDRESS_DEFAULT, EngineClient, EngineError};
 pub use error::{Error, chain};
 pub use file::replace_file;
 pub use identity::{IDENTITY_DEFAULT, Identified, IdentityDirectory, IdentityError};

@@ -72,6 +72,12 @@ ids! {
     SessionId = "ses";
     /// A token of an operator, to revoke it by.
     OperatorTokenId = "tok";
+    /// One execution of a workflow, from its start to its end.
+    WorkflowRunId = "wfr";
+    /// One call of a durable function through a queue, with all its attempts.
+    TaskId = "task";
+    /// One stream between a worker and an engine.
+    WorkerSessionId = "wses";
 }
 
 /// A control-plane process that votes in Raft. The first member of a cluster is 1; a later one has the index, in the

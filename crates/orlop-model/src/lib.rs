@@ -5,6 +5,7 @@
 
 pub mod change;
 pub mod check;
+pub mod durable;
 pub mod event;
 pub mod id;
 pub mod lifecycle;
@@ -24,7 +25,9 @@ pub mod view;
 
 pub use change::{ChangeKind, ServiceChange};
 pub use event::{Event, Level, Subject};
-pub use id::{ClusterId, MemberId, NodeId, OperatorTokenId, ReplicaId, SessionId};
+pub use id::{
+    ClusterId, MemberId, NodeId, OperatorTokenId, ReplicaId, SessionId, TaskId, WorkerSessionId, WorkflowRunId,
+};
 pub use lifecycle::{Desired, Exit, Health, Outcome, Phase, Reason, ReplicaStatus, StopOrder};
 pub use member::Member;
 pub use name::{DeploymentName, EndpointName, InvalidName, NodeName, ServiceName, ServiceRef, StepName, VolumeName};

@@ -74,7 +74,17 @@ where
     T: TryFrom<W, Error = InvalidWire>,
 {
     counted(field, values.len(), max)?;
-    values.into_iter().enumerate().map(|(i, v)| T::try_from(v).within(&format!("{field}[{i}]"))).collect()
+    each(field, values, T::try_from)
+}
+
+/// A list of as many values as a message can carry.
+pub(crate) fn each<W, T>(
+    field: &str,
+    values: Vec<W>,
+    read: impl Fn(W) -> Result<T, InvalidWire>,
+) -> Result<Vec<T>, InvalidWire> {
+    let numbered = values.into_iter().enumerate();
+    numbered.map(|(i, value)| read(value).map_err(|invalid| invalid.within(&format!("{field}[{i}]")))).collect()
 }
 
 /// A text that is read by its type: an id, a name, an address.

@@ -30,6 +30,8 @@ packages! {
     admin = "orlop.admin.v1";
     /// The objects of a cluster as views carry them.
     cluster = "orlop.cluster.v1";
+    /// Durable work: journals, workers, and what clients want of an engine.
+    engine = "orlop.engine.v1";
     /// Joining, certificates, operators, secrets and the audit log.
     identity = "orlop.identity.v1";
     /// What nodes say to the control plane.

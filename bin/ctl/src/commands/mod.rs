@@ -17,7 +17,9 @@ mod status;
 mod stop;
 mod trust;
 mod wait;
+mod work;
 
+use crate::args::work::{QueueCommand, WorkerCommand};
 use crate::args::{Command, ImageCommand, NodeCommand, SpecCommand};
 use crate::context::{Context, reader_gone};
 use crate::failure::{Failure, OK};
@@ -73,6 +75,10 @@ async fn answer(context: &Context, command: Command) -> Result<u8, Failure> {
         Command::Revoke(args) => trust::revoke(context, args).await?,
         Command::Operator(command) => trust::operator(context, command).await?,
         Command::Secret(command) => trust::secret(context, command).await?,
+        Command::Workflow(command) => work::workflow(context, command).await?,
+        Command::Task(command) => work::task(context, command).await?,
+        Command::Queue(QueueCommand::Ls(engine)) => work::queues(context, &engine).await?,
+        Command::Worker(WorkerCommand::Ls(engine)) => work::workers(context, &engine).await?,
         Command::Audit(args) => trust::audit(context, args).await?,
         Command::Login(args) => trust::login(context, args).await?,
         Command::Context(command) => trust::context(context, command)?,

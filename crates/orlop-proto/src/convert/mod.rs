@@ -1,6 +1,7 @@
 //! The edges between domain and wire, one module for each package of `proto/`.
 
 mod cluster;
+mod engine;
 mod node;
 mod operator;
 mod scheduler;
