@@ -1,9 +1,9 @@
 //! `orlop-engine`: runs durable tasks and workflows for workers that connect to it.
 
 use clap::{Parser, Subcommand};
-use orlop_durable::Config;
+use orlop_durable::{Config, StoreConfig};
 use orlop_program::Common;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,10 +20,16 @@ struct Flags {
     #[arg(long, value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<SocketAddr>,
-    /// Where the store is [default: /var/lib/orlop/engine].
+    /// Where the store is, if it is SQLite [default: /var/lib/orlop/engine].
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     data_dir: Option<PathBuf>,
+    /// The store: sqlite:DIR, or postgres://USER@HOST/DATABASE, which several engines may share: one works, the others stand
+    /// by. A password belongs into the configuration file, PGPASSWORD or PGPASSFILE, not here [default: SQLite in
+    /// --data-dir].
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<String>,
     #[command(subcommand)]
     #[serde(skip)]
     command: Command,
@@ -41,6 +47,9 @@ enum Command {
 struct Settings {
     listen: SocketAddr,
     data_dir: PathBuf,
+    /// Empty: SQLite in `data_dir`.
+    #[serde(serialize_with = "without_secrets")]
+    store: String,
     /// How often workers are asked whether they are there, in milliseconds.
     ping_ms: u64,
     /// When a silent worker is lost, in milliseconds.
@@ -51,10 +60,17 @@ struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let Config { listen, data, ping, lost_after, payload_bytes_max } = Config::new("/var/lib/orlop/engine");
+        let data_dir = PathBuf::from("/var/lib/orlop/engine");
+        let Config { listen, ping, lost_after, payload_bytes_max, .. } =
+            Config::new(StoreConfig::Sqlite(data_dir.clone()));
         let whole = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-        Self { listen, data_dir: data, ping_ms: whole(ping), lost_after_ms: whole(lost_after), payload_bytes_max }
+        let (ping_ms, lost_after_ms) = (whole(ping), whole(lost_after));
+        Self { listen, data_dir, store: String::new(), ping_ms, lost_after_ms, payload_bytes_max }
     }
+}
+
+fn without_secrets<S: Serializer>(store: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&orlop_durable::without_secrets(store))
 }
 
 fn main() -> ExitCode {
@@ -63,9 +79,13 @@ fn main() -> ExitCode {
         |flags: &Flags| &flags.common,
         async |flags, settings: Settings, stop| match flags.command {
             Command::Serve => {
+                let store = match settings.store.as_str() {
+                    "" => StoreConfig::Sqlite(settings.data_dir),
+                    url => url.parse()?,
+                };
                 let config = Config {
                     listen: settings.listen,
-                    data: settings.data_dir,
+                    store,
                     ping: Duration::from_millis(settings.ping_ms),
                     lost_after: Duration::from_millis(settings.lost_after_ms),
                     payload_bytes_max: settings.payload_bytes_max,

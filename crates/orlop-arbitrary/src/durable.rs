@@ -327,6 +327,7 @@ pub fn engine_frame() -> impl Strategy<Value = EngineFrame> {
         ),
         Just(EngineFrame::Ping),
         Just(EngineFrame::Leaving),
+        any::<u64>().prop_map(|count| EngineFrame::EndsTaken { count }),
         (run_id(), fence(), name(), vec(entry(), 0..4), any::<bool>()).prop_map(
             |(run, fence, workflow, entries, more)| EngineFrame::RunAssigned { run, fence, workflow, entries, more }
         ),

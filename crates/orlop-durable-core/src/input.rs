@@ -1,7 +1,9 @@
 //! What an engine is told.
 
 use crate::{RunRow, RunStatus, TaskRow};
-use orlop_model::durable::{CallId, Entry, Hello, Outcome, Payload, Signal, TaskOptions, WorkerFrame};
+use orlop_model::durable::{
+    CallId, Command, CommandKind, Entry, Hello, Outcome, Payload, Record, Signal, TaskOptions, WorkerFrame,
+};
 use orlop_model::{TaskId, Timestamp, WorkerSessionId, WorkflowRunId};
 use std::collections::BTreeMap;
 
@@ -100,6 +102,16 @@ pub struct StoredRun {
     pub entries: Vec<Entry>,
     /// How it ended.
     pub outcome: Option<Outcome>,
+}
+
+impl StoredRun {
+    /// The run that goes on in its place, if there is one.
+    pub(crate) fn goes_on(&self) -> Option<WorkflowRunId> {
+        match self.entries.last().map(|entry| &entry.record) {
+            Some(Record::Command(Command { kind: CommandKind::ContinuedAsNew { run, .. }, .. })) => Some(*run),
+            _ => None,
+        }
+    }
 }
 
 /// What an engine that begins finds in the store.

@@ -10,6 +10,7 @@
 //! - a command's answer is written once;
 //! - a task that is open is delayed, ready, or held by one worker; a run that is open is held by one worker, wanted by
 //!   none because it waits for something that is open, or waits for a worker;
+//! - what ends, and the journals that are to hear of it, are written in one go: no batch leaves anything to be told later;
 //! - nobody is sent more than they gave credit for.
 
 mod effect;
@@ -19,7 +20,8 @@ mod numbers;
 mod ready;
 
 pub use effect::{
-    ClosedTask, Effects, Load, Message, Reply, Requested, RunChange, RunRow, RunStatus, TaskChange, TaskRow, TaskStatus, Write,
+    ClosedTask, Effects, Load, Message, Reply, Requested, RunChange, RunRow, RunStatus, TaskChange, TaskRow,
+    TaskStatus, Write,
 };
 pub use engine::{Engine, Options, QueueView, RunView, TaskView, WorkerView};
 pub use input::{Input, NewRun, NewTask, Recovered, Refusal, Request, StoredRun, Ticket};

@@ -1,18 +1,21 @@
 //! The engine's shell: a store, workers' streams, and what clients ask for, around [`orlop_durable_core`].
 //!
 //! [`serve`] opens the store, lives, and begins anew from what the store has whenever something could not be written or
-//! read; clients and workers see that as a stream that ended, and come back.
+//! read; clients and workers see that as a stream that ended, and come back. While another engine has the store it waits,
+//! and says who has it.
 
+mod config;
 mod drive;
 mod service;
 pub mod store;
 
-use drive::{Life, live};
+pub use config::{Config, PostgresUrl, StoreConfig, without_secrets};
+
+use drive::{Phase, live};
 use orlop_durable_core::Options;
 use orlop_model::Millis;
 use service::Shared;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Store, StoreError};
@@ -22,48 +25,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
-/// How long the engine waits before it begins anew.
+/// How long the engine waits before it begins anew, or asks again for a store that another engine has.
 const BEGIN_AGAIN: Duration = Duration::from_millis(500);
-
-/// What an engine needs to know.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Where workers and clients connect; loopback only, because nobody is asked who they are.
-    pub listen: SocketAddr,
-    /// Where the store is.
-    pub data: PathBuf,
-    /// How often workers are asked whether they are there.
-    pub ping: Duration,
-    /// When a silent worker is lost.
-    pub lost_after: Duration,
-    /// No payload is larger, in bytes.
-    pub payload_bytes_max: u64,
-}
-
-impl Config {
-    /// The defaults, with the store in a directory.
-    pub fn new(data: impl Into<PathBuf>) -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 7420)),
-            data: data.into(),
-            ping: Duration::from_secs(1),
-            lost_after: Duration::from_secs(3),
-            payload_bytes_max: 4 << 20,
-        }
-    }
-
-    /// What is wrong with it, if anything is.
-    pub fn check(&self) -> Result<(), String> {
-        let within = |name: &str, found: u64, from: u64, to: u64| {
-            let wrong = || Err(format!("{name} is {found}; it is between {from} and {to}"));
-            if (from..=to).contains(&found) { Ok(()) } else { wrong() }
-        };
-        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-        within("ping_ms", millis(self.ping), 50, 60_000)?;
-        within("lost_after_ms", millis(self.lost_after), 2 * millis(self.ping), 600_000)?;
-        within("payload_bytes_max", self.payload_bytes_max, 1024, 64 << 20)
-    }
-}
+/// And when it could not begin several times.
+const BEGIN_AGAIN_MAX: Duration = Duration::from_secs(5);
 
 /// Why an engine cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +69,8 @@ impl Bound {
         let address = config.listen;
         let listen = |source| ServeError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
-        let store = Arc::new(store::sqlite::Sqlite::open(&config.data).await?);
+        let at = listener.local_addr().unwrap_or(address).to_string();
+        let store = store::open(&config.store, &at).await?;
         Ok(Self { config, listener, store })
     }
 
@@ -116,9 +82,9 @@ impl Bound {
     /// Serves until asked to stop.
     pub async fn serve(self, stop: CancellationToken) -> Result<(), ServeError> {
         let Self { config, listener, store } = self;
-        let (announce, life) = watch::channel(None);
+        let (announce, phase) = watch::channel(Phase::Begins);
         let shared = Shared {
-            life,
+            phase,
             store: store.clone(),
             payload_bytes_max: config.payload_bytes_max,
             ping: config.ping,
@@ -152,32 +118,54 @@ impl Bound {
     }
 }
 
-/// One life after the other. Only the first must begin: a store that cannot be opened is a wrong configuration.
+/// One life after the other. Only the first must begin: a store that cannot be opened is a wrong configuration. One that
+/// another engine has is none, and is waited for.
 async fn lives(
     store: Arc<dyn Store>,
     options: Options,
-    announce: watch::Sender<Option<Arc<Life>>>,
+    announce: watch::Sender<Phase>,
     stop: CancellationToken,
 ) -> Result<(), StoreError> {
     let mut first = true;
+    let mut wait = BEGIN_AGAIN;
     while !stop.is_cancelled() {
-        match live(store.clone(), options.clone(), stop.clone()).await {
+        // What may take long is not waited for when there is nothing to begin any more.
+        let begun = tokio::select! {
+            begun = live(store.clone(), options.clone(), stop.clone()) => begun,
+            () = stop.cancelled() => break,
+        };
+        match begun {
             Ok((life, living)) => {
-                announce.send_replace(Some(life));
+                wait = BEGIN_AGAIN;
+                tracing::info!("the engine has the store");
+                announce.send_replace(Phase::Lives(life));
                 let outcome = living.await;
-                announce.send_replace(None);
+                announce.send_replace(Phase::Begins);
                 if let Err(error) = outcome {
                     tracing::error!(error = &error as &dyn std::error::Error, "the engine begins anew");
                 }
             }
+            Err(StoreError::Held { by, .. }) => {
+                wait = BEGIN_AGAIN;
+                announce.send_if_modified(|phase| {
+                    let known = matches!(phase, Phase::Waits(holder) if *holder == by);
+                    if !known {
+                        tracing::info!(by, "another engine has the store; this one waits for it");
+                        *phase = Phase::Waits(by);
+                    }
+                    !known
+                });
+            }
             Err(error) if first => return Err(error),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the store cannot be taken over");
+                announce.send_replace(Phase::Begins);
+                wait = (wait * 2).min(BEGIN_AGAIN_MAX);
             }
         }
         first = false;
         tokio::select! {
-            () = tokio::time::sleep(BEGIN_AGAIN) => {}
+            () = tokio::time::sleep(wait) => {}
             () = stop.cancelled() => {}
         }
     }
@@ -187,6 +175,6 @@ async fn lives(
 /// Binds, opens, and serves until asked to stop.
 pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), ServeError> {
     let bound = Bound::new(config).await?;
-    tracing::info!(address = %bound.address(), "the engine is ready");
+    tracing::info!(address = %bound.address(), store = %bound.config.store, "the engine is ready");
     bound.serve(stop).await
 }

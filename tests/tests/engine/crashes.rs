@@ -5,7 +5,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 
 /// How often each step of each run began.
-fn begun(world: &World) -> BTreeMap<String, usize> {
+pub(crate) fn begun(world: &World) -> BTreeMap<String, usize> {
     let mut begun = BTreeMap::new();
     for line in world.ledger().into_iter().filter(|line| line.contains(" begins ")) {
         *begun.entry(line).or_default() += 1;

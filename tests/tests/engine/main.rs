@@ -3,4 +3,5 @@
 mod crashes;
 mod runs;
 mod tasks;
+mod two_engines;
 mod world;

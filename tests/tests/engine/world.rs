@@ -11,21 +11,41 @@ use tempfile::TempDir;
 /// Longer than anything here takes on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One engine, and who works for it.
+/// One engine or several that share a store, and who works for them.
 pub(crate) struct World {
     folder: TempDir,
+    /// None is the data directory.
+    store: Option<String>,
+    engines: Vec<Engine>,
+    workers: Vec<Program>,
+}
+
+struct Engine {
     /// Port 0 until the engine has taken one; then it is the same after each restart.
     listen: String,
-    engine: Option<Program>,
-    workers: Vec<Program>,
+    program: Option<Program>,
 }
 
 impl World {
     /// An engine that is ready.
     pub(crate) fn new() -> Self {
+        Self::of(None, 1)
+    }
+
+    /// So many engines that share a store; the first of them has it.
+    pub(crate) fn sharing(store: String, engines: usize) -> Self {
+        Self::of(Some(store), engines)
+    }
+
+    fn of(store: Option<String>, engines: usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut world = Self { folder, listen: "127.0.0.1:0".into(), engine: None, workers: Vec::new() };
-        world.start_engine();
+        let new = |_| Engine { listen: "127.0.0.1:0".into(), program: None };
+        let mut world = Self { folder, store, engines: (0..engines).map(new).collect(), workers: Vec::new() };
+        for engine in 0..engines {
+            world.start(engine);
+            let knows = || world.log_of(engine).contains("has the store").then_some(());
+            wait_for("the engine to know who has the store", PATIENCE, knows, || world.said());
+        }
         world
     }
 
@@ -41,17 +61,29 @@ impl World {
     }
 
     fn said(&self) -> String {
-        ["engine", "worker"].map(|name| std::fs::read_to_string(self.log(name)).unwrap_or_default()).join("\n---\n")
+        let engines = (0..self.engines.len()).map(|engine| self.log_of(engine));
+        let worker = std::fs::read_to_string(self.log("worker")).unwrap_or_default();
+        engines.chain([worker]).collect::<Vec<_>>().join("\n---\n")
     }
 
-    /// Starts the engine and waits until it says where it listens.
+    /// What an engine has logged.
+    pub(crate) fn log_of(&self, engine: usize) -> String {
+        std::fs::read_to_string(self.log(&format!("engine-{engine}"))).unwrap_or_default()
+    }
+
     pub(crate) fn start_engine(&mut self) {
-        let log = self.log("engine");
+        self.start(0);
+    }
+
+    /// Starts an engine and waits until it says where it listens.
+    pub(crate) fn start(&mut self, engine: usize) {
+        let log = self.log(&format!("engine-{engine}"));
         let before = std::fs::read_to_string(&log).unwrap_or_default().len();
         let mut command = Command::new(program("orlop-engine"));
-        command.args(["--listen", &self.listen, "--data-dir"]).arg(self.data()).arg("serve");
-        self.engine = Some(Program::start("engine", command, &log).expect("the engine starts"));
-        self.listen = wait_for(
+        command.args(["--listen", &self.engines[engine].listen, "--data-dir"]).arg(self.data());
+        command.args(self.store.iter().flat_map(|store| ["--store", store])).arg("serve");
+        self.engines[engine].program = Some(Program::start("engine", command, &log).expect("the engine starts"));
+        self.engines[engine].listen = wait_for(
             "the engine to be ready",
             PATIENCE,
             || {
@@ -65,15 +97,24 @@ impl World {
     }
 
     pub(crate) fn kill_engine(&mut self) {
-        self.engine.take().expect("an engine").kill();
+        self.kill(0);
+    }
+
+    pub(crate) fn kill(&mut self, engine: usize) {
+        self.engines[engine].program.take().expect("an engine").kill();
     }
 
     /// Asks the engine to stop, and waits until it has.
     pub(crate) fn stop_engine(&mut self) {
-        let mut engine = self.engine.take().expect("an engine");
-        engine.signal(Signal::SIGTERM);
+        self.signal(0, Signal::SIGTERM);
+        let mut engine = self.engines[0].program.take().expect("an engine");
         let ended = wait_for("the engine to stop", PATIENCE, || engine.ended(), || self.said());
         assert!(ended.success(), "{ended}: {}", self.said());
+    }
+
+    /// Sends an engine a signal.
+    pub(crate) fn signal(&self, engine: usize, signal: Signal) {
+        self.engines[engine].program.as_ref().expect("an engine").signal(signal);
     }
 
     /// Where the engine keeps what it has.
@@ -81,8 +122,14 @@ impl World {
         self.folder.path().join("data")
     }
 
+    /// Where all engines listen.
     pub(crate) fn address(&self) -> String {
-        format!("http://{}", self.listen)
+        (0..self.engines.len()).map(|engine| self.address_of(engine)).collect::<Vec<_>>().join(",")
+    }
+
+    /// Where one engine listens.
+    pub(crate) fn address_of(&self, engine: usize) -> String {
+        format!("http://{}", self.engines[engine].listen)
     }
 
     /// Starts a worker and waits until the engine knows it.

@@ -7,14 +7,14 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct EngineAddress {
-    /// Where the engine listens.
+    /// Where the engine listens; several with commas between them are tried in turn.
     #[arg(long, env = "ORLOP_ENGINE", default_value = ENGINE_ADDRESS_DEFAULT, value_name = "ADDRESS")]
     pub(crate) engine: String,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum EngineCommand {
-    /// Run an engine in this process, with SQLite in a directory; needs nothing else.
+    /// Run an engine in this process, with SQLite in a directory unless told otherwise; needs nothing else.
     Dev(EngineDevArgs),
 }
 
@@ -23,9 +23,13 @@ pub(crate) struct EngineDevArgs {
     /// Where workers and clients connect; loopback only, port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:7420", value_name = "ADDRESS")]
     pub(crate) listen: std::net::SocketAddr,
-    /// Where the store is; made if need be.
+    /// Where the store is, if it is SQLite; made if need be.
     #[arg(long, default_value = ".orlop-engine", value_name = "DIR")]
     pub(crate) data: PathBuf,
+    /// The store: sqlite:DIR, or postgres://USER@HOST/DATABASE with the password in PGPASSWORD or PGPASSFILE
+    /// [default: SQLite in --data].
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    pub(crate) store: Option<orlop_durable::StoreConfig>,
     /// What to log: a level (error, warn, info, debug, trace) or levels by target.
     #[arg(long, value_name = "FILTER", default_value = "info")]
     pub(crate) log: String,

@@ -79,7 +79,7 @@ impl Engine {
             let queue = queues.entry(task.row.options.queue.clone()).or_default();
             match task.state {
                 State::Delayed => queue.delayed += 1,
-                State::Held(_) => queue.running += 1,
+                State::Held(_) | State::Ending(_) => queue.running += 1,
                 State::Ready(since) => {
                     queue.ready += 1;
                     queue.oldest_ready = Some(queue.oldest_ready.map_or(since, |oldest| oldest.min(since)));
@@ -106,6 +106,7 @@ impl Engine {
         let task = self.tasks.get(&id)?;
         Some(match task.state {
             State::Delayed => TaskView::Delayed,
+            State::Ending(_) => TaskView::Running { worker: String::new() },
             State::Held(held) => {
                 let session = self.sessions.get(&held.session);
                 TaskView::Running { worker: session.map(|session| session.hello.name.clone()).unwrap_or_default() }

@@ -1,6 +1,7 @@
 //! The engine: sessions, time, and what ties runs and tasks together.
 
 mod inspect;
+mod reach;
 mod request;
 mod run;
 mod session;
@@ -11,8 +12,9 @@ pub use inspect::{QueueView, RunView, TaskView, WorkerView};
 use crate::effect::{Effects, Load, Message, Reply, Write};
 use crate::input::{Input, Recovered, Refusal, Ticket};
 use crate::ready::{Lane, LaneKey};
-use orlop_model::durable::{CallId, CommandNumber, Fence};
+use orlop_model::durable::{CallId, CommandNumber, EngineFrame, Fence};
 use orlop_model::{Millis, TaskId, Timestamp, WorkerSessionId, WorkflowRunId};
+use reach::HeldBack;
 use run::{Run, RunInput};
 use session::Session;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -31,6 +33,8 @@ pub struct Options {
     pub lost_after: Millis,
     /// No payload is larger, in bytes.
     pub payload_bytes_max: u64,
+    /// For so long after its start an engine gives tasks of the one before to nobody but the workers that had them.
+    pub comeback: Millis,
     /// A task whose worker was lost so often is not tried again.
     pub losses_max: u32,
 }
@@ -43,6 +47,7 @@ impl Default for Options {
             ping: Millis(1000),
             lost_after: Millis(3000),
             payload_bytes_max: 4 << 20,
+            comeback: Millis(1000),
             losses_max: 5,
         }
     }
@@ -59,6 +64,12 @@ pub struct Engine {
     runs: BTreeMap<WorkflowRunId, Run>,
     /// Runs that are being read, and what waits for them.
     loading: BTreeMap<WorkflowRunId, Vec<RunInput>>,
+    /// Reads of runs that are under way, and whether they are to be made again.
+    reading: BTreeMap<WorkflowRunId, bool>,
+    /// What was said of runs and touches others that are not in memory.
+    held_back: BTreeMap<WorkflowRunId, HeldBack>,
+    /// Runs that were read and found to be over while something was held back, with those that go on in their places.
+    over: BTreeMap<WorkflowRunId, Option<WorkflowRunId>>,
     run_keys: BTreeMap<(String, String), WorkflowRunId>,
     /// Runs that need a worker, by workflow and version.
     wanted: BTreeMap<(String, String), VecDeque<WorkflowRunId>>,
@@ -73,6 +84,8 @@ pub struct Engine {
     turn: usize,
 
     sessions: BTreeMap<WorkerSessionId, Session>,
+    /// Those that are to hear how many ends of tasks are taken.
+    ends_untold: BTreeSet<WorkerSessionId>,
     timers: BTreeSet<(Timestamp, Timer)>,
     waiters: BTreeMap<CallId, BTreeSet<Ticket>>,
     tickets: BTreeMap<Ticket, CallId>,
@@ -108,6 +121,9 @@ impl Engine {
             effects: Effects::default(),
             runs: BTreeMap::new(),
             loading: BTreeMap::new(),
+            reading: BTreeMap::new(),
+            held_back: BTreeMap::new(),
+            over: BTreeMap::new(),
             run_keys: BTreeMap::new(),
             wanted: BTreeMap::new(),
             tasks: BTreeMap::new(),
@@ -117,6 +133,7 @@ impl Engine {
             ready: BTreeSet::new(),
             turn: 0,
             sessions: BTreeMap::new(),
+            ends_untold: BTreeSet::new(),
             timers: BTreeSet::new(),
             waiters: BTreeMap::new(),
             tickets: BTreeMap::new(),
@@ -127,8 +144,11 @@ impl Engine {
         for (at, run, command) in recovered.timers {
             engine.timers.insert((at, Timer::Run(run, command)));
         }
+        // Their workers come back and say that they still run them.
+        let workers_are_back = Timestamp(now.0.saturating_add(engine.options.comeback.0));
         for row in recovered.tasks {
-            engine.take_task(row);
+            let not_before = row.change.due.max(workers_are_back);
+            engine.recover_task(row, not_before);
         }
         for run in recovered.runs {
             engine.tell_run(run, RunInput::Wake);
@@ -156,6 +176,13 @@ impl Engine {
 
     /// What is to be done after all inputs so far.
     pub fn take_effects(&mut self) -> Effects {
+        for id in std::mem::take(&mut self.ends_untold) {
+            // Until all are, the last of them is told when it is written.
+            if let Some(session) = self.sessions.get(&id).filter(|session| session.ends_open == 0) {
+                let frame = EngineFrame::EndsTaken { count: session.ends };
+                self.effects.messages.push(Message::ToWorker(id, frame));
+            }
+        }
         std::mem::take(&mut self.effects)
     }
 

@@ -1,7 +1,7 @@
 //! Runs: from their start to their end.
 
 use super::{Engine, Timer};
-use crate::effect::{Load, Message, Reply, RunChange, RunRow, RunStatus, TaskRow, Write};
+use crate::effect::{Load, Message, Reply, RunChange, RunRow, RunStatus, TaskRow, TaskStatus, Write};
 use crate::input::{Refusal, StoredRun, Ticket};
 use crate::numbers::Numbers;
 use orlop_model::durable::{
@@ -9,7 +9,7 @@ use orlop_model::durable::{
     Owner, Record, Seq, Signal, Started, Waiting,
 };
 use orlop_model::{TaskId, Timestamp, WorkerSessionId, WorkflowRunId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A journal of at most so many entries is kept in memory, so that it need not be read when a worker is to have it.
 const KEPT_ENTRIES_MAX: usize = 64;
@@ -28,6 +28,8 @@ pub(super) struct Run {
     open: BTreeMap<CommandNumber, Open>,
     signal_ids: BTreeSet<String>,
     cancel_requested: bool,
+    /// What was written for its holder since it has the run, less what it surely has taken into account; of signals, which.
+    unseen: VecDeque<Option<Signal>>,
     holder: Holder,
     /// What the workflow waits for, and nothing came since it said so.
     waiting: Option<Waiting>,
@@ -44,6 +46,15 @@ enum Open {
     Timer(Timestamp),
 }
 
+impl Open {
+    const fn child(&self) -> Option<WorkflowRunId> {
+        match self {
+            Open::Child { run, .. } => Some(*run),
+            Open::Task(_) | Open::Timer(_) => None,
+        }
+    }
+}
+
 /// Who has a run.
 #[derive(Debug, Default)]
 enum Holder {
@@ -53,8 +64,15 @@ enum Holder {
     /// Nobody yet.
     Wanted,
     /// A worker is to have it as soon as its journal is read; what comes meanwhile is sent after it.
-    Fetching { session: WorkerSessionId, fence: Fence, later: Vec<Entry> },
-    Held { session: WorkerSessionId, fence: Fence },
+    Fetching {
+        session: WorkerSessionId,
+        fence: Fence,
+        later: Vec<Entry>,
+    },
+    Held {
+        session: WorkerSessionId,
+        fence: Fence,
+    },
 }
 
 /// What happens to a run, also to one that must be read first.
@@ -62,12 +80,38 @@ enum Holder {
 pub(super) enum RunInput {
     /// It is to be in memory.
     Wake,
-    Answered { command: CommandNumber, outcome: Outcome },
-    TimerFired { at: Timestamp, command: CommandNumber },
-    Signal { ticket: Option<Ticket>, signal: Signal },
-    Cancel { ticket: Option<Ticket>, reason: String },
+    Answered {
+        command: CommandNumber,
+        outcome: Outcome,
+    },
+    /// A task that it scheduled has ended, and is over when it has been told.
+    TaskEnded {
+        task: TaskId,
+        command: CommandNumber,
+        status: TaskStatus,
+        outcome: Outcome,
+    },
+    TimerFired {
+        at: Timestamp,
+        command: CommandNumber,
+    },
+    Signal {
+        ticket: Option<Ticket>,
+        signal: Signal,
+    },
+    Cancel {
+        ticket: Option<Ticket>,
+        reason: String,
+    },
     Await(Ticket),
     Retry(Ticket),
+}
+
+impl RunInput {
+    /// Whether it is as good for the run that goes on in its place.
+    const fn goes_on(&self) -> bool {
+        matches!(self, RunInput::Signal { .. } | RunInput::Cancel { .. } | RunInput::Await(_))
+    }
 }
 
 impl Run {
@@ -80,6 +124,7 @@ impl Run {
             open: BTreeMap::new(),
             signal_ids: BTreeSet::new(),
             cancel_requested: false,
+            unseen: VecDeque::new(),
             holder: Holder::Nobody,
             waiting: None,
             kept: Some(Vec::new()),
@@ -176,7 +221,12 @@ fn bytes_of(record: &Record) -> usize {
 
 impl Engine {
     /// Begins a run, or says which one has its key.
-    pub(super) fn begin_run(&mut self, row: RunRow, started: Started, carried: Vec<Signal>) -> Result<(), WorkflowRunId> {
+    pub(super) fn begin_run(
+        &mut self,
+        row: RunRow,
+        started: Started,
+        carried: Vec<Signal>,
+    ) -> Result<(), WorkflowRunId> {
         let id = row.run;
         if self.runs.contains_key(&id) {
             return Err(id);
@@ -188,6 +238,7 @@ impl Engine {
                 None => self.run_keys.insert(key, id),
             };
         }
+        self.over.remove(&id);
         self.write(Write::RunNew(Box::new(row.clone())));
         self.runs.insert(id, Run::new(row));
         self.append(id, Record::Started(started));
@@ -215,6 +266,10 @@ impl Engine {
         run.waiting = None;
         match &mut run.holder {
             Holder::Held { session, fence } => {
+                run.unseen.push_back(match &entry.record {
+                    Record::SignalReceived(signal) => Some(signal.clone()),
+                    _ => None,
+                });
                 let frame = EngineFrame::RunEntries { run: id, fence: *fence, entries: vec![entry], more: false };
                 let message = Message::ToWorker(*session, frame);
                 self.say(message);
@@ -236,27 +291,33 @@ impl Engine {
 
     /// Gives runs that need one to workers that have room, or can make some.
     pub(super) fn dispatch_runs(&mut self) {
-        let mut emptied = Vec::new();
         for key in self.wanted.keys().cloned().collect::<Vec<_>>() {
-            while let Some(session) = self.session_for(&key.0, &key.1) {
-                let Some(run) = self.wanted.get_mut(&key).and_then(|queue| queue.pop_front()) else {
-                    emptied.push(key);
-                    break;
-                };
-                let is_wanted = |run: &Run| matches!(run.holder, Holder::Wanted);
-                if self.runs.get(&run).is_some_and(is_wanted) {
-                    self.assign_run(run, session);
-                }
+            while let Some(run) = self.first_wanted(&key) {
+                // Nobody is to forget a run for one that is not there.
+                let Some(session) = self.session_for(&key.0, &key.1) else { break };
+                self.wanted.get_mut(&key).and_then(VecDeque::pop_front);
+                self.assign_run(run, session);
             }
         }
-        for key in emptied {
-            self.wanted.remove(&key);
+    }
+
+    /// The run that has waited longest for a worker.
+    fn first_wanted(&mut self, key: &(String, String)) -> Option<WorkflowRunId> {
+        let queue = self.wanted.get_mut(key)?;
+        while let Some(first) = queue.front() {
+            if self.runs.get(first).is_some_and(|run| matches!(run.holder, Holder::Wanted)) {
+                return Some(*first);
+            }
+            queue.pop_front();
         }
+        self.wanted.remove(key);
+        None
     }
 
     /// The worker with the most room, if one of those that can has any; else one that can forget a run that waits.
     fn session_for(&mut self, workflow: &str, version: &str) -> Option<WorkerSessionId> {
-        let able = || self.sessions.iter().filter(|(_, session)| session.runs_workflow(workflow, version) && !session.leaving);
+        let able =
+            || self.sessions.iter().filter(|(_, session)| session.runs_workflow(workflow, version) && !session.leaving);
         let with_room = able().filter(|(_, session)| session.has_room_for_run());
         if let Some((id, _)) = with_room.max_by_key(|(_, session)| session.runs_max - session.runs.len()) {
             return Some(*id);
@@ -288,6 +349,8 @@ impl Engine {
         if let Some(holder) = self.sessions.get_mut(&session) {
             holder.runs.insert(id);
         }
+        // It is sent the whole journal before it can say anything.
+        run.unseen.clear();
         if let Some(entries) = run.kept.clone() {
             run.holder = Holder::Held { session, fence };
             let workflow = run.row.workflow.clone();
@@ -295,7 +358,7 @@ impl Engine {
             self.say(Message::ToWorker(session, frame));
         } else {
             run.holder = Holder::Fetching { session, fence, later: Vec::new() };
-            self.load(Load::Run(id));
+            self.load_run(id);
         }
     }
 
@@ -310,8 +373,11 @@ impl Engine {
         }
     }
 
-    /// A run that waits and that no worker holds need not be in memory.
+    /// A run that waits and that no worker holds need not be in memory, unless something is about to come for it.
     fn park(&mut self, id: WorkflowRunId) {
+        if self.is_touched(id) {
+            return;
+        }
         self.runs.remove(&id);
         self.write(Write::RunChanged(id, RunChange::Parked(true)));
     }
@@ -366,6 +432,47 @@ impl Engine {
         }
     }
 
+    /// The runs that commands of this run reach, if the worker holds it; not those that they begin.
+    pub(super) fn touched_by(
+        &self,
+        session: WorkerSessionId,
+        id: WorkflowRunId,
+        fence: Fence,
+        commands: &[Command],
+    ) -> BTreeSet<WorkflowRunId> {
+        let mut touched = BTreeSet::new();
+        let Some(run) = self.runs.get(&id).filter(|run| run.is_held_by(session, fence)) else { return touched };
+        for command in commands {
+            match &command.kind {
+                CommandKind::SignalSent { run, .. } | CommandKind::RunCancelled(run) => touched.extend([*run]),
+                CommandKind::CommandCancelled(target) => touched.extend(run.open.get(target).and_then(Open::child)),
+                CommandKind::Finished(_) | CommandKind::ContinuedAsNew { .. } => {
+                    let attached = |open: &&Open| !matches!(open, Open::Child { detached: true, .. });
+                    touched.extend(run.open.values().filter(attached).filter_map(Open::child));
+                    // Who waits for it goes on waiting when another run goes on in its place; nothing is written there.
+                    let is_end = matches!(command.kind, CommandKind::Finished(_));
+                    if let Some(Owner::Run(parent, _)) = run.row.owner.filter(|_| is_end) {
+                        touched.insert(parent);
+                    }
+                }
+                _ => {}
+            }
+        }
+        for command in commands {
+            if let CommandKind::ChildStarted { run, .. } = &command.kind {
+                touched.remove(run);
+            }
+        }
+        touched
+    }
+
+    /// What was said of the run waits, so the run does not.
+    pub(super) fn goes_on_later(&mut self, id: WorkflowRunId) {
+        if let Some(run) = self.runs.get_mut(&id) {
+            run.waiting = None;
+        }
+    }
+
     pub(super) fn run_advanced(
         &mut self,
         session: WorkerSessionId,
@@ -377,22 +484,33 @@ impl Engine {
         if !self.run_is_held(session, id, fence) {
             return;
         }
-        let Some(first) = self.runs.get(&id).map(|run| Seq(run.next)) else { return };
-        let count = u32::try_from(commands.len()).unwrap_or(u32::MAX);
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        if let Some(waiting) = &waiting {
+            // A worker counts what it has taken into account, its own entries among it, those included that are not written
+            // yet. So what it has not seen are the last entries that others wrote, as many as are missing.
+            let unseen = usize::try_from(run.next.saturating_sub(waiting.seen.0)).unwrap_or(usize::MAX);
+            run.unseen.drain(..run.unseen.len().saturating_sub(unseen));
+        }
+        let first = Seq(run.next);
         let is_awaited = commands.iter().any(|command| matches!(command.kind, CommandKind::StepDone { .. }));
-        for command in commands {
-            if let Err(message) = self.command(id, command) {
-                let reason = message.clone();
-                self.say(Message::ToWorker(session, EngineFrame::RunEvicted { run: id, fence, reason }));
-                return self.block(id, BlockCause::Mismatch, message);
+        // What comes of the others may be written, and comes before the end.
+        let is_end =
+            |command: &Command| matches!(command.kind, CommandKind::Finished(_) | CommandKind::ContinuedAsNew { .. });
+        let is_over_early = commands.iter().rev().skip(1).any(is_end);
+        let (end, others): (Vec<_>, Vec<_>) = commands.into_iter().partition(is_end);
+        let count = others.len() as u64;
+        if is_over_early {
+            return self.evict_and_block(session, id, fence, "there are commands after the end".into());
+        }
+        for commands in [others, end] {
+            if let Err(message) = self.write_and_carry_out(session, id, fence, commands) {
+                return self.evict_and_block(session, id, fence, message);
             }
         }
-        if count > 0 {
-            let at = self.now;
-            self.say(Message::ToWorker(session, EngineFrame::RunAppended { run: id, fence, first, count, at }));
-        }
         let Some(run) = self.runs.get_mut(&id) else { return };
-        run.waiting = waiting.filter(|waiting| waiting.seen == first && !is_awaited);
+        // What came of the commands at once is news as well.
+        let no_news = run.next == first.0 + count && !is_awaited;
+        run.waiting = waiting.filter(|waiting| waiting.seen == first && no_news);
         if run.waiting.is_some()
             && let Some(session) = self.sessions.get_mut(&session)
         {
@@ -407,16 +525,54 @@ impl Engine {
         }
     }
 
-    /// Writes a command and does what it asks for.
-    fn command(&mut self, id: WorkflowRunId, command: Command) -> Result<(), String> {
-        let Some(run) = self.runs.get_mut(&id) else { return Err("the run is over".into()) };
-        if let Some(number) = command.number
-            && run.numbers.contains(number)
-        {
-            return Err(format!("command {number} is in the journal already"));
+    /// All of the commands are in the journal, one after the other, before anything comes of them.
+    fn write_and_carry_out(
+        &mut self,
+        session: WorkerSessionId,
+        id: WorkflowRunId,
+        fence: Fence,
+        commands: Vec<Command>,
+    ) -> Result<(), String> {
+        let Some(first) = self.runs.get(&id).map(|run| Seq(run.next)).filter(|_| !commands.is_empty()) else {
+            return Ok(());
+        };
+        let count = u32::try_from(commands.len()).unwrap_or(u32::MAX);
+        let mut issued = Vec::with_capacity(commands.len());
+        for command in commands {
+            let (number, kind) = (command.number, command.kind.clone());
+            self.append_command(id, command)?;
+            issued.push((number, kind));
         }
-        let (number, kind) = (command.number, command.kind.clone());
+        let at = self.now;
+        self.say(Message::ToWorker(session, EngineFrame::RunAppended { run: id, fence, first, count, at }));
+        issued.into_iter().try_for_each(|(number, kind)| self.carry_out(id, number, kind))
+    }
+
+    fn evict_and_block(&mut self, session: WorkerSessionId, id: WorkflowRunId, fence: Fence, message: String) {
+        let reason = message.clone();
+        self.say(Message::ToWorker(session, EngineFrame::RunEvicted { run: id, fence, reason }));
+        self.block(id, BlockCause::Mismatch, message);
+    }
+
+    /// Writes a command.
+    fn append_command(&mut self, id: WorkflowRunId, command: Command) -> Result<(), String> {
+        let Some(run) = self.runs.get_mut(&id) else { return Err("the run is over".into()) };
+        match command.number {
+            Some(number) if run.numbers.contains(number) => {
+                return Err(format!("command {number} is in the journal already"));
+            }
+            None if command.kind.is_numbered() => return Err(format!("a {} without a number", command.kind.word())),
+            _ => {}
+        }
         self.append(id, Record::Command(command));
+        Ok(())
+    }
+
+    /// Does what a command asks for that is in the journal.
+    fn carry_out(&mut self, id: WorkflowRunId, number: Option<CommandNumber>, kind: CommandKind) -> Result<(), String> {
+        if !self.runs.contains_key(&id) {
+            return Err("the run is over".into());
+        }
         match (kind, number) {
             (CommandKind::TaskScheduled { task, name, input, options }, Some(number)) => {
                 let (root, traceparent) = (self.root_of(id), String::new());
@@ -454,7 +610,8 @@ impl Engine {
                 let started = Started { workflow, version, input, seed, continues: None, traceparent: String::new() };
                 if let Err(found) = self.begin_run(row, started, Vec::new()) {
                     let message = format!("{found} has the key, and is open");
-                    let outcome = Outcome::Failed(Failure { is_final: true, ..Failure::new(FailureCause::Returned, message) });
+                    let outcome =
+                        Outcome::Failed(Failure { is_final: true, ..Failure::new(FailureCause::Returned, message) });
                     self.notify(id, Record::Answered { command: number, outcome });
                 }
             }
@@ -535,9 +692,7 @@ impl Engine {
         self.write(Write::RunChanged(id, RunChange::Closed { status, outcome, at: self.now }));
         for (number, open) in &run.open {
             match *open {
-                Open::Task(task) => {
-                    self.cancel_task(task, "the workflow that scheduled it is over".into());
-                }
+                Open::Task(task) => self.orphan_task(task, "the workflow that scheduled it is over"),
                 Open::Child { detached: true, .. } => {}
                 Open::Child { run: child, .. } => {
                     let reason = "the workflow that started it is over".into();
@@ -561,7 +716,9 @@ impl Engine {
             return Err(format!("run {next} is there already"));
         }
         let cancelled = self.runs.get(&id).is_some_and(|run| run.cancel_requested);
-        let Some(run) = self.close_run(id, RunStatus::Continued, None) else { return Ok(()) };
+        let Some(mut run) = self.close_run(id, RunStatus::Continued, None) else { return Ok(()) };
+        // Those that the workflow could not pass on, because it had not heard of them.
+        carried.extend(run.unseen.drain(..).flatten());
         if !run.row.key.is_empty() {
             self.run_keys.remove(&(run.row.workflow.clone(), run.row.key.clone()));
         }
@@ -597,13 +754,26 @@ impl Engine {
 
     /// Something happens to a run, which is read first if need be.
     pub(super) fn tell_run(&mut self, id: WorkflowRunId, input: RunInput) {
+        let id = if input.goes_on() { self.follow(id) } else { id };
         if self.runs.contains_key(&id) {
             self.run_input(id, input);
         } else if let Some(waiting) = self.loading.get_mut(&id) {
             waiting.push(input);
         } else {
             self.loading.insert(id, vec![input]);
-            self.load(Load::Run(id));
+            self.load_run(id);
+        }
+    }
+
+    /// Reads a run. One read of a run is under way at a time: what it finds is as old as its beginning, so if the run is to
+    /// be read again meanwhile, it is read when that one is back.
+    fn load_run(&mut self, id: WorkflowRunId) {
+        match self.reading.get_mut(&id) {
+            Some(again) => *again = true,
+            None => {
+                self.reading.insert(id, false);
+                self.load(Load::Run(id));
+            }
         }
     }
 
@@ -614,6 +784,13 @@ impl Engine {
             RunInput::Wake => {}
             RunInput::Answered { command, outcome } => {
                 if run.open.contains_key(&command) {
+                    self.notify(id, Record::Answered { command, outcome });
+                }
+            }
+            RunInput::TaskEnded { task, command, status, outcome } => {
+                let is_open = run.open.contains_key(&command);
+                self.end_task(task, status, outcome.clone());
+                if is_open {
                     self.notify(id, Record::Answered { command, outcome });
                 }
             }
@@ -657,9 +834,21 @@ impl Engine {
     }
 
     pub(super) fn run_loaded(&mut self, id: WorkflowRunId, stored: Option<StoredRun>) {
-        if self.runs.contains_key(&id) {
-            return self.run_fetched(id, stored);
+        if self.reading.remove(&id) == Some(true) {
+            return self.load_run(id);
         }
+        if self.runs.contains_key(&id) {
+            self.run_fetched(id, stored);
+            // It may have begun while it was looked for.
+            return self.loading.remove(&id).into_iter().flatten().for_each(|input| self.tell_run(id, input));
+        }
+        self.note_over(id, stored.as_ref());
+        self.run_read(id, stored);
+        self.go_on_with_those_that_touch(id);
+    }
+
+    /// What is told to a run that was not in memory.
+    fn run_read(&mut self, id: WorkflowRunId, stored: Option<StoredRun>) {
         let waiting = self.loading.remove(&id).unwrap_or_default();
         let Some(stored) = stored else {
             let unknown = Refusal::Unknown(id.to_string());
@@ -704,13 +893,14 @@ impl Engine {
 
     /// What comes to a run that is over goes to the one that goes on in its place, if there is one.
     fn tell_closed(&mut self, id: WorkflowRunId, stored: StoredRun, waiting: Vec<RunInput>) {
-        let last = stored.entries.into_iter().next_back().map(|entry| entry.record);
-        let goes_on = match last {
-            Some(Record::Command(Command { kind: CommandKind::ContinuedAsNew { run, .. }, .. })) => Some(run),
-            _ => None,
+        let goes_on = stored.goes_on();
+        let seen = |signal: &Signal| {
+            let is_it = |record: &Record| matches!(record, Record::SignalReceived(seen) if seen.id == signal.id);
+            !signal.id.is_empty() && stored.entries.iter().any(|entry| is_it(&entry.record))
         };
         for input in waiting {
             match (input, goes_on) {
+                (RunInput::Signal { ticket, signal }, Some(_)) if seen(&signal) => self.done(ticket, false),
                 (input @ (RunInput::Signal { .. } | RunInput::Cancel { .. } | RunInput::Await(_)), Some(next)) => {
                     self.tell_run(next, input);
                 }
@@ -727,6 +917,7 @@ impl Engine {
 
     fn refuse(&mut self, input: RunInput, refusal: &Refusal) {
         let ticket = match input {
+            RunInput::TaskEnded { task, status, outcome, .. } => return self.end_task(task, status, outcome),
             RunInput::Signal { ticket, .. } | RunInput::Cancel { ticket, .. } => ticket,
             RunInput::Await(ticket) | RunInput::Retry(ticket) => Some(ticket),
             RunInput::Wake | RunInput::Answered { .. } | RunInput::TimerFired { .. } => None,

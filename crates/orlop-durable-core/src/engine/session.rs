@@ -21,6 +21,10 @@ pub(super) struct Session {
     /// Numbers of the lanes that it serves.
     pub(super) lanes: Vec<usize>,
     pub(super) leaving: bool,
+    /// Ends of tasks that came on this stream.
+    pub(super) ends: u64,
+    /// Those of them that are not written yet.
+    pub(super) ends_open: u64,
 }
 
 impl Session {
@@ -54,6 +58,8 @@ impl Engine {
             idle: VecDeque::new(),
             lanes: Vec::new(),
             leaving: false,
+            ends: 0,
+            ends_open: 0,
         };
         for (number, lane) in self.lanes.iter_mut().enumerate() {
             if session.serves(&lane.key) {
@@ -97,14 +103,16 @@ impl Engine {
             }
             WorkerFrame::Pong => {}
             WorkerFrame::Leaving => session.leaving = true,
-            WorkerFrame::RunAdvanced { run, fence, commands, waiting } => {
-                self.run_advanced(id, run, fence, commands, waiting);
-            }
-            WorkerFrame::RunReleased { run, fence } => self.run_released(id, run, fence),
-            WorkerFrame::RunBlocked { run, fence, cause, message } => self.run_blocked(id, run, fence, cause, message),
+            WorkerFrame::RunAdvanced { run, .. }
+            | WorkerFrame::RunReleased { run, .. }
+            | WorkerFrame::RunBlocked { run, .. } => self.run_said(id, run, frame),
             // Nobody asks yet.
             WorkerFrame::QueryAnswered { .. } => {}
-            WorkerFrame::TaskFinished { task, fence, outcome } => self.task_finished(id, task, fence, outcome),
+            WorkerFrame::TaskFinished { task, fence, outcome } => {
+                session.ends += 1;
+                self.ends_untold.insert(id);
+                self.task_finished(id, task, fence, outcome);
+            }
             WorkerFrame::TaskReported { task, fence, report } => self.task_reported(id, task, fence, report),
             WorkerFrame::TaskReturned { task, fence } => self.task_returned(id, task, fence),
         }

@@ -14,6 +14,8 @@ use orlop_model::{TaskId, Timestamp, WorkerSessionId};
 pub(super) struct Task {
     pub(super) row: TaskRow,
     pub(super) state: State,
+    /// Attempts up to this fence ended, and count; nobody can go on with them, or end them again.
+    spent: Fence,
     lane: usize,
 }
 
@@ -23,6 +25,8 @@ pub(super) enum State {
     /// In its lane since.
     Ready(Timestamp),
     Held(Held),
+    /// It ended, and is over as soon as the workflow that waits for it is read; by the word of this worker, if of one.
+    Ending(Option<WorkerSessionId>),
 }
 
 /// A worker has it.
@@ -64,31 +68,40 @@ impl Engine {
             return (id, true);
         }
         self.write(Write::TaskNew(Box::new(row.clone())));
-        self.take_task(row);
+        let due = row.change.due;
+        self.take_task(row, due);
         (id, false)
     }
 
-    /// Takes a task that is in the store.
-    pub(super) fn take_task(&mut self, row: TaskRow) {
+    /// Takes a task that an engine before this one left, and gives it to nobody before the time but to who had it.
+    pub(super) fn recover_task(&mut self, row: TaskRow, not_before: Timestamp) {
+        let (id, cancelled) = (row.task, row.change.cancelled.clone());
+        self.take_task(row, not_before);
+        if let Some(reason) = cancelled {
+            self.close_task(id, TaskStatus::Cancelled, Outcome::Failed(Failure::cancelled(reason)));
+        }
+    }
+
+    /// Takes a task that is in the store, and gives it to nobody before the time.
+    fn take_task(&mut self, row: TaskRow, not_before: Timestamp) {
         let id = row.task;
         if !row.key.is_empty() {
             self.task_keys.insert((row.name.clone(), row.key.clone()), id);
         }
-        let key = LaneKey {
-            queue: row.options.queue.clone(),
-            name: row.name.clone(),
-            labels: row.options.labels.clone(),
-        };
+        let key =
+            LaneKey { queue: row.options.queue.clone(), name: row.name.clone(), labels: row.options.labels.clone() };
         let lane = self.lane(key);
         let due = row.change.due;
         if let (0, 0, Some(patience)) = (row.change.failures, row.change.losses, row.options.schedule_to_start) {
-            self.timers.insert((Timestamp(due.0.saturating_add(patience.0)), Timer::TaskNotStarted(id)));
+            // One that an engine before this one left may have been started: its worker is to come back first.
+            let from = due.max(not_before);
+            self.timers.insert((Timestamp(from.0.saturating_add(patience.0)), Timer::TaskNotStarted(id)));
         }
-        self.tasks.insert(id, Task { row, state: State::Delayed, lane });
-        if due <= self.now {
+        self.tasks.insert(id, Task { row, state: State::Delayed, spent: Fence::default(), lane });
+        if not_before <= self.now {
             self.make_ready(id, due);
         } else {
-            self.timers.insert((due, Timer::TaskDue(id)));
+            self.timers.insert((not_before, Timer::TaskDue(id)));
         }
     }
 
@@ -109,7 +122,8 @@ impl Engine {
 
     pub(super) fn task_not_started(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id) else { return };
-        let started = task.row.change.failures + task.row.change.losses > 0 || matches!(task.state, State::Held(_));
+        let has_worker = matches!(task.state, State::Held(_) | State::Ending(_));
+        let started = has_worker || task.row.change.failures + task.row.change.losses > 0;
         if !started {
             let failure = Failure::new(FailureCause::TimedOut, "no worker started it in time (schedule to start)");
             self.close_task(id, TaskStatus::Failed, Outcome::Failed(failure));
@@ -182,18 +196,29 @@ impl Engine {
         }
     }
 
-    /// A worker that comes back says that it still runs the task; whether it may go on.
+    /// A worker that comes back says that it still runs the task, which an engine before this one gave it; whether it may go
+    /// on. Of several that say so the one with the newest fence may.
     pub(super) fn keep_task(&mut self, session: WorkerSessionId, id: TaskId, fence: Fence) -> bool {
         let now = self.now;
-        let Some(task) = self.tasks.get_mut(&id) else { return false };
-        let State::Ready(since) = task.state else { return false };
-        let place = task.place(since);
-        task.state = State::Held(Held { session, fence, seen: now });
-        let lane = task.lane;
-        let fair_key = task.row.options.fair_key.clone();
-        self.lanes[lane].lane.remove(&fair_key, place);
-        if self.lanes[lane].lane.is_empty() {
-            self.ready.remove(&lane);
+        if fence.0 >> 32 >= u64::from(self.options.epoch) {
+            return false;
+        }
+        let Some(task) = self.tasks.get(&id).filter(|task| task.spent < fence) else { return false };
+        match task.state {
+            State::Delayed if task.row.change.due > now => return false,
+            State::Held(held) if held.fence >= fence => return false,
+            State::Held(held) => {
+                let reason = "another worker has it under a newer fence".to_owned();
+                let frame = EngineFrame::TaskCancelled { task: id, fence: held.fence, reason };
+                self.say(Message::ToWorker(held.session, frame));
+                self.let_go(id);
+            }
+            State::Ready(_) => self.leave_lane(id),
+            State::Delayed => {}
+            State::Ending(_) => return false,
+        }
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.state = State::Held(Held { session, fence, seen: now });
         }
         self.hold_task(id, session, fence);
         true
@@ -201,7 +226,8 @@ impl Engine {
 
     /// The task, if this worker holds it under this fence; else the worker is told that it does not.
     fn held_by(&mut self, session: WorkerSessionId, id: TaskId, fence: Fence) -> Option<&mut Task> {
-        let is_held = |task: &Task| matches!(task.state, State::Held(held) if held.session == session && held.fence == fence);
+        let is_held =
+            |task: &Task| matches!(task.state, State::Held(held) if held.session == session && held.fence == fence);
         if !self.tasks.get(&id).is_some_and(is_held) {
             let reason = "it is over, or another worker has it".to_owned();
             self.say(Message::ToWorker(session, EngineFrame::TaskCancelled { task: id, fence, reason }));
@@ -219,13 +245,23 @@ impl Engine {
             }
             Outcome::Failed(failure) => self.task_failed(id, failure),
         }
+        // The worker keeps what it said until that is written.
+        if let Some(task) = self.tasks.get_mut(&id).filter(|task| task.state == State::Ending(None))
+            && let Some(by) = self.sessions.get_mut(&session)
+        {
+            task.state = State::Ending(Some(session));
+            by.ends_open += 1;
+        }
     }
 
     /// An attempt failed: another one, or the end.
     fn task_failed(&mut self, id: TaskId, failure: Failure) {
-        self.let_go(id);
+        self.spend(id);
         let (chance, now) = (self.chance(), self.now);
         let Some(task) = self.tasks.get_mut(&id) else { return };
+        if let Some(reason) = task.row.change.cancelled.clone() {
+            return self.close_task(id, TaskStatus::Cancelled, Outcome::Failed(Failure::cancelled(reason)));
+        }
         let Some(wait) = task.row.options.retry.wait_after(task.attempt(), &failure, chance) else {
             return self.close_task(id, TaskStatus::Failed, Outcome::Failed(failure));
         };
@@ -259,6 +295,16 @@ impl Engine {
         }
     }
 
+    /// The attempt that its worker has ended.
+    fn spend(&mut self, id: TaskId) {
+        if let Some(task) = self.tasks.get_mut(&id)
+            && let State::Held(held) = task.state
+        {
+            task.spent = held.fence;
+        }
+        self.let_go(id);
+    }
+
     pub(super) fn task_lost(&mut self, id: TaskId) {
         self.let_go(id);
         let (losses_max, now) = (self.options.losses_max, self.now);
@@ -278,9 +324,14 @@ impl Engine {
 
     pub(super) fn task_returned(&mut self, session: WorkerSessionId, id: TaskId, fence: Fence) {
         let now = self.now;
-        if self.held_by(session, id, fence).is_some() {
-            self.let_go(id);
-            self.make_ready(id, now);
+        let Some(task) = self.held_by(session, id, fence) else { return };
+        let cancelled = task.row.change.cancelled.clone();
+        self.spend(id);
+        match cancelled {
+            Some(reason) => {
+                self.close_task(id, TaskStatus::Cancelled, Outcome::Failed(Failure::cancelled(reason)));
+            }
+            None => self.make_ready(id, now),
         }
     }
 
@@ -333,24 +384,62 @@ impl Engine {
 
     /// Whether there was anything to cancel.
     pub(super) fn cancel_task(&mut self, id: TaskId, reason: String) -> bool {
-        let Some(task) = self.tasks.get_mut(&id) else { return false };
-        if let State::Held(held) = task.state {
-            if task.row.change.cancelled.is_none() {
-                task.row.change.cancelled = Some(reason.clone());
-                let change = Box::new(task.row.change.clone());
-                self.write(Write::TaskChanged(id, change));
-                let frame = EngineFrame::TaskCancelled { task: id, fence: held.fence, reason };
-                self.say(Message::ToWorker(held.session, frame));
-            }
-        } else {
+        let Some(task) = self.tasks.get(&id) else { return false };
+        let is_away = |owner: &Owner| matches!(owner, Owner::Run(run, _) if !self.runs.contains_key(run));
+        if !matches!(task.state, State::Held(_)) && task.row.owner.as_ref().is_some_and(is_away) {
+            // It is over only when its owner is read, and whoever cancels it is told now.
+            self.mark_cancelled(id, &reason);
+        }
+        if !self.stops(id, &reason) {
             self.close_task(id, TaskStatus::Cancelled, Outcome::Failed(Failure::cancelled(reason)));
         }
         true
     }
 
+    /// Who waited for the task is over.
+    pub(super) fn orphan_task(&mut self, id: TaskId, reason: &str) {
+        if !self.stops(id, reason) {
+            self.end_task(id, TaskStatus::Cancelled, Outcome::Failed(Failure::cancelled(reason)));
+        }
+    }
+
+    /// Whether it ends without more ado: its worker is told, or it has ended already.
+    fn stops(&mut self, id: TaskId, reason: &str) -> bool {
+        let Some(task) = self.tasks.get(&id) else { return true };
+        let State::Held(held) = task.state else { return matches!(task.state, State::Ending(_)) };
+        if self.mark_cancelled(id, reason) {
+            let frame = EngineFrame::TaskCancelled { task: id, fence: held.fence, reason: reason.to_owned() };
+            self.say(Message::ToWorker(held.session, frame));
+        }
+        true
+    }
+
+    /// Writes that it is to end early; whether that is news.
+    fn mark_cancelled(&mut self, id: TaskId, reason: &str) -> bool {
+        let Some(task) = self.tasks.get_mut(&id).filter(|task| task.row.change.cancelled.is_none()) else {
+            return false;
+        };
+        task.row.change.cancelled = Some(reason.to_owned());
+        let change = Box::new(task.row.change.clone());
+        self.write(Write::TaskChanged(id, change));
+        true
+    }
+
+    /// Its last attempt ended. It is over together with the answer in the journal of who waits for it, which is read first
+    /// if need be: an engine that dies between the two would leave the answer out for ever.
     fn close_task(&mut self, id: TaskId, status: TaskStatus, outcome: Outcome) {
         self.let_go(id);
-        let Some(task) = self.tasks.remove(&id) else { return };
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let Some(Owner::Run(run, command)) = task.row.owner else { return self.end_task(id, status, outcome) };
+        self.leave_lane(id);
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.state = State::Ending(None);
+        }
+        self.tell_run(run, RunInput::TaskEnded { task: id, command, status, outcome });
+    }
+
+    fn leave_lane(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else { return };
         if let State::Ready(since) = task.state {
             let lane = &mut self.lanes[task.lane].lane;
             lane.remove(&task.row.options.fair_key, task.place(since));
@@ -358,17 +447,25 @@ impl Engine {
                 self.ready.remove(&task.lane);
             }
         }
+    }
+
+    /// The task is over. Who waits for it in a journal is told by the caller.
+    pub(super) fn end_task(&mut self, id: TaskId, status: TaskStatus, outcome: Outcome) {
+        self.leave_lane(id);
+        let Some(task) = self.tasks.remove(&id) else { return };
+        if let State::Ending(Some(by)) = task.state
+            && let Some(session) = self.sessions.get_mut(&by)
+        {
+            session.ends_open -= 1;
+            self.ends_untold.insert(by);
+        }
         let attempt = task.attempt();
         if !task.row.key.is_empty() {
             self.task_keys.remove(&(task.row.name.clone(), task.row.key.clone()));
         }
-        let owner = task.row.owner;
         let closed = ClosedTask { row: task.row, status, outcome: outcome.clone(), at: self.now, attempt };
         self.write(Write::TaskClosed(Box::new(closed)));
         self.tell_waiters(CallId::Task(id), &outcome);
-        if let Some(Owner::Run(run, command)) = owner {
-            self.tell_run(run, RunInput::Answered { command, outcome });
-        }
     }
 
     pub(super) fn await_task(&mut self, ticket: Ticket, id: TaskId) {

@@ -9,7 +9,7 @@ mod desk;
 
 pub(crate) use desk::{Desk, Frames};
 
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, keep_until_it_fails};
 use orlop_durable_core::{Effects, Engine, Input, Options, Refusal, Reply, Request, Ticket};
 use orlop_model::durable::Hello;
 use orlop_model::{Timestamp, WorkerSessionId};
@@ -32,12 +32,23 @@ pub(crate) enum Ask {
     Look(Box<dyn FnOnce(&Engine) + Send>),
 }
 
-/// One life of the engine: from what the store had to the first write that failed, or the stop.
+/// One life of the engine: from what the store had to the first write that failed, the loss of the store, or the stop.
 pub(crate) struct Life {
     asks: mpsc::Sender<Ask>,
     desk: Arc<Desk>,
     tickets: AtomicU64,
     over: CancellationToken,
+}
+
+/// What the engine does just now.
+#[derive(Clone)]
+pub(crate) enum Phase {
+    /// It takes the store over.
+    Begins,
+    /// It lives.
+    Lives(Arc<Life>),
+    /// Another engine has the store; where that one listens.
+    Waits(String),
 }
 
 /// The engine is gone, and another life of it begins soon.
@@ -57,18 +68,19 @@ pub(crate) async fn live(
     let (batches, outbox) = mpsc::channel(BATCHES);
     let desk = Arc::new(Desk::default());
     let over = CancellationToken::new();
-    let committing = commit::run(store, outbox, desk.clone(), asks.downgrade());
+    let committing = commit::run(store.clone(), outbox, desk.clone(), asks.downgrade());
     let owning = own(engine, inbox, batches, stop);
     let life = Arc::new(Life { asks, desk: desk.clone(), tickets: AtomicU64::new(0), over: over.clone() });
     let living = async move {
         // The owner ends first when asked to stop, and the committer when all is written; or the committer when it
-        // cannot write, and then what the owner has is worth nothing.
-        let ((), outcome) = tokio::join!(owning, async {
-            let outcome = committing.await;
-            over.cancel();
-            desk.clear();
-            outcome
-        });
+        // cannot write, and then what the owner has is worth nothing. Without the store both are.
+        let working = async { tokio::join!(owning, committing).1 };
+        let outcome = tokio::select! {
+            outcome = working => outcome,
+            error = keep_until_it_fails(&*store) => Err(error),
+        };
+        over.cancel();
+        desk.clear();
         outcome
     };
     Ok((life, living))

@@ -1,7 +1,7 @@
 //! What people and their programs ask for.
 
 use super::{Shared, refused, view};
-use crate::store::{RunFilter, StoreError, TaskFilter};
+use crate::store::{RunFilter, TaskFilter};
 use orlop_durable_core::{NewRun, NewTask, Reply, Request as Wish, TaskStatus, TaskView};
 use orlop_model::durable::{CallId, Payload, Signal, TaskOptions};
 use orlop_model::{TaskId, WorkflowRunId};
@@ -25,13 +25,6 @@ const PATIENCE_MAX: Duration = Duration::from_secs(3600);
 pub(crate) struct Clients(pub(super) Shared);
 
 type Answer<T> = Result<Response<T>, Status>;
-
-impl From<StoreError> for Status {
-    fn from(error: StoreError) -> Self {
-        tracing::error!(error = &error as &dyn std::error::Error, "the store could not be read");
-        Status::internal(error.to_string())
-    }
-}
 
 fn parsed<T: FromStr<Err: std::fmt::Display>>(field: &str, text: &str) -> Result<T, Status> {
     text.parse().map_err(|error| Status::invalid_argument(format!("{field}: {error}")))
@@ -86,10 +79,6 @@ impl Clients {
             },
             traceparent: new.traceparent,
         })
-    }
-
-    async fn task_view(&self, task: TaskId) -> Result<Option<TaskView>, Status> {
-        Ok(self.0.life().await?.look(move |engine| engine.task_view(task)).await?)
     }
 }
 
@@ -174,6 +163,7 @@ impl EngineService for Clients {
     async fn cancel(&self, request: Request<pb::CancelRequest>) -> Answer<pb::CancelResponse> {
         let wanted = request.into_inner();
         let call: CallId = parsed("id", &wanted.id)?;
+        self.0.life().await?;
         if let CallId::Task(task) = call
             && self.0.store.describe_task(task).await?.is_none()
         {
@@ -195,9 +185,10 @@ impl EngineService for Clients {
     async fn describe_run(&self, request: Request<pb::DescribeRunRequest>) -> Answer<pb::DescribeRunResponse> {
         let wanted = request.into_inner();
         let run: WorkflowRunId = parsed("run", &wanted.run)?;
+        let life = self.0.life().await?;
         let found = self.0.store.describe_run(run).await?;
         let found = found.ok_or_else(|| Status::not_found(format!("there is no {run}")))?;
-        let live = self.0.life().await?.look(move |engine| engine.run_view(run)).await?;
+        let live = life.look(move |engine| engine.run_view(run)).await?;
         let entries = self.0.store.entries(run, wanted.from_seq, ROWS_MAX).await?;
         let more = entries.last().is_some_and(|last| last.seq.0 + 1 < found.entries);
         let entries = entries.into_iter().map(pb::Entry::from).collect();
@@ -217,11 +208,12 @@ impl EngineService for Clients {
             },
             limit,
         };
+        let life = self.0.life().await?;
         let found = self.0.store.list_runs(filter).await?;
         let next_page = page_after(found.len(), limit, found.last().map(|last| last.run));
         let ids: Vec<WorkflowRunId> = found.iter().map(|run| run.run).collect();
         let look = move |engine: &orlop_durable_core::Engine| ids.iter().map(|run| engine.run_view(*run)).collect();
-        let live: Vec<_> = self.0.life().await?.look(look).await?;
+        let live: Vec<_> = life.look(look).await?;
         let mut runs: Vec<pb::Run> = found.into_iter().zip(live).map(|(run, live)| view::run(run, live)).collect();
         // The store does not know who waits.
         if !wanted.statuses.is_empty() {
@@ -232,9 +224,10 @@ impl EngineService for Clients {
 
     async fn describe_task(&self, request: Request<pb::DescribeTaskRequest>) -> Answer<pb::DescribeTaskResponse> {
         let task: TaskId = parsed("task", &request.into_inner().task)?;
+        let life = self.0.life().await?;
         let found = self.0.store.describe_task(task).await?;
         let found = found.ok_or_else(|| Status::not_found(format!("there is no {task}")))?;
-        let live = self.task_view(task).await?;
+        let live = life.look(move |engine| engine.task_view(task)).await?;
         let reason = match &live {
             Some(TaskView::Ready { reason }) => reason.clone(),
             Some(TaskView::Delayed) if found.row.change.failures > 0 => "it failed, and waits to be tried again".into(),
@@ -280,11 +273,12 @@ impl EngineService for Clients {
             },
             limit,
         };
+        let life = self.0.life().await?;
         let found = self.0.store.list_tasks(filter).await?;
         let next_page = page_after(found.len(), limit, found.last().map(|last| last.row.task));
         let ids: Vec<TaskId> = found.iter().map(|task| task.row.task).collect();
         let look = move |engine: &orlop_durable_core::Engine| ids.iter().map(|task| engine.task_view(*task)).collect();
-        let live: Vec<_> = self.0.life().await?.look(look).await?;
+        let live: Vec<_> = life.look(look).await?;
         let seen = found.into_iter().zip(live).map(|(task, live)| view::task(task, live.as_ref()));
         let mut tasks: Vec<pb::Task> = seen.collect();
         if !wanted.statuses.is_empty() {

@@ -4,16 +4,18 @@ mod client;
 mod view;
 mod worker;
 
-use crate::drive::{Gone, Life};
-use crate::store::Store;
+use crate::drive::{Gone, Life, Phase};
+use crate::store::{Store, StoreError};
 use orlop_durable_core::Refusal;
 use orlop_proto::engine::v1::engine_service_server::EngineServiceServer;
 use orlop_proto::engine::v1::worker_service_server::WorkerServiceServer;
+use orlop_proto::metadata::STANDING_BY;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Status};
 
 /// How long a request waits for an engine that begins anew.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What every service has at hand.
 #[derive(Clone)]
 pub(crate) struct Shared {
-    pub(crate) life: watch::Receiver<Option<Arc<Life>>>,
+    pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) payload_bytes_max: u64,
     pub(crate) ping: Duration,
@@ -32,11 +34,12 @@ pub(crate) struct Shared {
 impl Shared {
     /// The engine, which is waited for if it begins anew just now.
     async fn life(&self) -> Result<Arc<Life>, Status> {
-        let mut life = self.life.clone();
-        let there = tokio::time::timeout(PATIENCE, life.wait_for(Option::is_some));
-        match there.await {
-            Ok(Ok(life)) => life.clone().ok_or_else(gone),
-            _ => Err(gone()),
+        let mut phase = self.phase.clone();
+        let known = tokio::time::timeout(PATIENCE, phase.wait_for(|phase| !matches!(phase, Phase::Begins)));
+        match known.await.ok().and_then(Result::ok).as_deref() {
+            Some(Phase::Lives(life)) => Ok(life.clone()),
+            Some(Phase::Waits(by)) => Err(standing_by(by)),
+            Some(Phase::Begins) | None => Err(gone()),
         }
     }
 
@@ -63,6 +66,25 @@ impl Shared {
 
 fn gone() -> Status {
     Status::unavailable("the engine begins anew, or stops; try again")
+}
+
+/// Says in its metadata that nothing was done, so that clients may ask the other engine the same.
+fn standing_by(by: &str) -> Status {
+    let mut metadata = MetadataMap::new();
+    if let Ok(address) = by.parse() {
+        metadata.insert(STANDING_BY, address);
+    }
+    Status::with_metadata(Code::Unavailable, format!("another engine ({by}) has the store"), metadata)
+}
+
+impl From<StoreError> for Status {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(error = &error as &dyn std::error::Error, "the store could not be read");
+        match error {
+            StoreError::Database { .. } => Status::unavailable(error.to_string()),
+            _ => Status::internal(error.to_string()),
+        }
+    }
 }
 
 impl From<Gone> for Status {

@@ -107,7 +107,8 @@ fn answers(
     mut ended: tokio::sync::oneshot::Receiver<Status>,
     shared: Shared,
 ) -> impl Stream<Item = Result<pb::WorkResponse, Status>> + Send {
-    let mut ping = tokio::time::interval(shared.ping);
+    // The first frame is the welcome.
+    let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + shared.ping, shared.ping);
     ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (sender, receiver) = tokio::sync::mpsc::channel(4);
     tokio::spawn(async move {

@@ -1,26 +1,43 @@
 //! Where runs and tasks are kept.
 //!
 //! A [`Store`] writes what an engine decided, a batch in one transaction, and reads it back. [`sqlite`] is one file and
-//! one writer. What a store must do is in its trait; nothing above it knows which one it is.
+//! one writer; [`postgres`] is a database that several engines know, of which one has it. What a store must do is in its
+//! trait; nothing above it knows which one it is.
 
 mod batch;
+pub mod postgres;
+mod read;
 mod rows;
 pub mod sqlite;
 
+use crate::StoreConfig;
 use async_trait::async_trait;
 use orlop_durable_core::{Recovered, RunStatus, StoredRun, TaskStatus, Write};
 use orlop_model::durable::{CallId, Entry, Failure, Outcome};
 use orlop_model::{TaskId, Timestamp, WorkflowRunId};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// For so long an engine has the store after it was taken over or [kept](Store::keep).
+pub const LEASE: Duration = Duration::from_secs(3);
+
+/// How often it is kept.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// Keeps runs and tasks.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Takes the store over from the engine before, and says what it left. The number is greater each time.
+    /// [`StoreError::Held`] when another engine has it.
     async fn take_over(&self) -> Result<(u32, Recovered), StoreError>;
 
-    /// Writes all, or nothing. What returned without an error survives a power cut.
+    /// Writes all, or nothing. What returned without an error survives a power cut. [`StoreError::Superseded`] when
+    /// another engine has taken over.
     async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError>;
+
+    /// Keeps the store for another [`LEASE`]; an error when that did not come in time.
+    async fn keep(&self) -> Result<(), StoreError>;
 
     /// A run with its journal.
     async fn run(&self, run: WorkflowRunId) -> Result<Option<StoredRun>, StoreError>;
@@ -43,8 +60,26 @@ pub trait Store: Send + Sync {
     /// Tasks, newest first.
     async fn list_tasks(&self, wanted: TaskFilter) -> Result<Vec<TaskSummary>, StoreError>;
 
-    /// Gives up what it has open.
+    /// Gives up what it has open, and the store to whoever wants it next.
     async fn close(&self);
+}
+
+/// Opens a store, which is made if need be, for the engine that listens at an address.
+pub async fn open(config: &StoreConfig, address: &str) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match config {
+        StoreConfig::Sqlite(directory) => Arc::new(sqlite::Sqlite::open(directory).await?),
+        StoreConfig::Postgres(url) => Arc::new(postgres::Postgres::open(url, address).await?),
+    })
+}
+
+/// Keeps the store that was taken over, until that fails.
+pub(crate) async fn keep_until_it_fails(store: &(impl Store + ?Sized)) -> StoreError {
+    loop {
+        tokio::time::sleep(KEEP_EVERY).await;
+        if let Err(error) = store.keep().await {
+            return error;
+        }
+    }
 }
 
 /// Which runs are wanted.
@@ -160,6 +195,23 @@ pub enum StoreError {
         /// What was found.
         found: String,
     },
+    /// Another engine has it for now.
+    #[error("another engine ({by}) has the store")]
+    Held {
+        /// Where that engine listens.
+        by: String,
+        /// Until when at least, by the database's clock.
+        until: Timestamp,
+    },
+    /// Another engine has taken over; this one writes nothing any more.
+    #[error("this engine does not have the store any more")]
+    Superseded,
+    /// The store was not kept in time; another engine may take it over.
+    #[error("the store could not be kept in time")]
+    Late,
+    /// What was given does not say where the store is. It is not repeated, because there may be a password in it.
+    #[error("the URL of the store cannot be used: {0}")]
+    Url(String),
     /// Another engine has it.
     #[error("{path} is in use by another engine")]
     InUse {

@@ -7,10 +7,38 @@ use orlop_model::{TaskId, Timestamp};
 use orlop_proto::engine::v1 as pb;
 use orlop_proto::store::v1 as stored;
 use prost::Message;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 pub(super) fn unreadable(what: &str, why: impl Display) -> StoreError {
     StoreError::Unreadable { found: format!("{what}: {why}") }
+}
+
+/// An id as it is stored, in the order of its number.
+pub(super) fn id(bits: u128) -> Vec<u8> {
+    bits.to_be_bytes().to_vec()
+}
+
+/// A number as databases have it.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Attributes as JSON.
+pub(super) fn json(attributes: &BTreeMap<String, String>) -> String {
+    if attributes.is_empty() {
+        return "{}".into();
+    }
+    let map = attributes.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+    serde_json::Value::Object(map).to_string()
+}
+
+/// The command by which a run's owner knows it.
+pub(super) fn owner_command(owner: Option<Owner>) -> Option<i64> {
+    match owner {
+        Some(Owner::Run(_, command)) => Some(i64::from(command.0)),
+        _ => None,
+    }
 }
 
 pub(super) fn entry_bytes(entry: Entry) -> Vec<u8> {

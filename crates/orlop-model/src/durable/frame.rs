@@ -35,7 +35,7 @@ pub struct Hello {
 /// What a worker says after its [`Hello`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkerFrame {
-    /// So much more work may be sent.
+    /// So many it holds at most at the same time.
     Credit {
         /// Tasks.
         tasks: u32,
@@ -179,6 +179,11 @@ pub enum EngineFrame {
     Ping,
     /// The engine is going to stop.
     Leaving,
+    /// So many [`WorkerFrame::TaskFinished`] of this stream, from its first on, are taken for good.
+    EndsTaken {
+        /// How many.
+        count: u64,
+    },
     /// A run, from its beginning.
     RunAssigned {
         /// Which run.

@@ -1,6 +1,7 @@
 //! Runs of workflows.
 
 use super::Client;
+use super::engines::Engine;
 use crate::failure::Failure;
 use crate::payload::{self, PayloadError};
 use crate::worker::Error;
@@ -62,7 +63,8 @@ impl StartWorkflow {
         let Self { client, input, mut request } = self;
         let input = input.map_err(|error| Error::Invalid(format!("the workflow's input: {error}")))?;
         request.input = Some(input.into());
-        let response = client.engine.clone().start_workflow(request).await?.into_inner();
+        let start = |mut engine: Engine, request| async move { engine.start_workflow(request).await };
+        let response = client.engines.ask(request, start).await?;
         let id = response.run.parse().map_err(|error| Error::Unreadable(format!("{error}")))?;
         Ok(RunHandle { client, id })
     }
@@ -128,7 +130,8 @@ impl RunHandle {
         let value = payload::encode(value).map_err(|error| Error::Invalid(format!("the signal's value: {error}")))?;
         let (run, payload) = (self.id.to_string(), Some(value.into()));
         let request = pb::SignalRunRequest { run, name: name.into(), payload, id: id.into() };
-        self.client.engine.clone().signal_run(request).await?;
+        let signal = |mut engine: Engine, request| async move { engine.signal_run(request).await };
+        self.client.engines.ask(request, signal).await?;
         Ok(())
     }
 

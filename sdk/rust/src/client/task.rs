@@ -1,6 +1,7 @@
 //! Tasks outside of workflows.
 
 use super::Client;
+use super::engines::Engine;
 use crate::failure::Failure;
 use crate::options::{TaskOptionsBuilder, task_options};
 use crate::payload::{self, PayloadError};
@@ -47,7 +48,8 @@ impl SubmitTask {
         new.input = Some(input.into());
         new.options = Some(options.build().map_err(|failure| Error::Invalid(failure.message.clone()))?.into());
         let request = pb::SubmitTasksRequest { tasks: vec![new] };
-        let response = client.engine.clone().submit_tasks(request).await?.into_inner();
+        let submit = |mut engine: Engine, request| async move { engine.submit_tasks(request).await };
+        let response = client.engines.ask(request, submit).await?;
         let first = response.tasks.into_iter().next();
         let first = first.ok_or_else(|| Error::Unreadable("an answer without the task".into()))?;
         let id = first.task.parse().map_err(|error| Error::Unreadable(format!("{error}")))?;

@@ -44,13 +44,15 @@ pub(super) struct Parts {
 
 /// Runs tasks and workflows for an engine.
 pub struct Worker {
-    endpoint: Endpoint,
+    /// Where engines are that share a store, of which one has it.
+    endpoints: Vec<Endpoint>,
     hello: Hello,
     parts: Parts,
 }
 
 impl Worker {
-    /// A worker of the engine at an address such as `http://127.0.0.1:7420`.
+    /// A worker of the engine at an address such as `http://127.0.0.1:7420`, or of several with commas between them, which are
+    /// tried in turn: one of those that share a store has it.
     pub fn builder(address: impl Into<String>) -> WorkerBuilder {
         let host = host_name();
         let hello = Hello {
@@ -77,16 +79,26 @@ impl Worker {
         let (news, mut received) = mpsc::unbounded_channel();
         let Parts { chain, cancel_grace, .. } = self.parts.clone();
         let mut held = HeldTasks::new(news, chain, cancel_grace);
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut turn, mut refused) = (Backoff::default(), 0, 0);
         loop {
-            let session = Session::open(&self.endpoint, &self.hello, &self.parts, &mut held, &mut received, &stop);
+            let endpoint = &self.endpoints[turn % self.endpoints.len()];
+            let session = Session::open(endpoint, &self.hello, &self.parts, &mut held, &mut received, &stop);
             match session.await {
                 Ok(Ended::Left) => return,
                 Ok(Ended::Lost(error)) => {
                     tracing::warn!("{error}; connecting again");
                     backoff.reset();
+                    refused = 0;
                 }
-                Err(error) => tracing::warn!("{error}; trying again"),
+                Err(error) => {
+                    turn += 1;
+                    refused += 1;
+                    if refused % self.endpoints.len() != 0 {
+                        tracing::info!("{error}; trying the next address");
+                        continue;
+                    }
+                    tracing::warn!("{error}; trying again");
+                }
             }
             let wait = tokio::time::sleep(backoff.next());
             tokio::pin!(wait);
@@ -202,10 +214,7 @@ impl WorkerBuilder {
         if parts.tasks.contains_key("") || parts.workflows.contains_key("") {
             return Err(Error::Invalid("a task or a workflow without a name".into()));
         }
-        let endpoint = Endpoint::from_shared(address.clone())
-            .map_err(|source| Error::Address { address, source })?
-            .connect_timeout(CONNECT)
-            .tcp_nodelay(true);
+        let endpoints = endpoints(&address)?;
         hello.queues = queues.iter().map(|queue| queue.parse()).collect::<Result<BTreeSet<QueueName>, _>>()?;
         if hello.queues.is_empty() {
             hello.queues.insert(QueueName::default());
@@ -213,8 +222,17 @@ impl WorkerBuilder {
         hello.tasks = parts.tasks.keys().cloned().collect();
         hello.workflows.retain(|name, _| parts.workflows.contains_key(name));
         parts.chain = Chain(middleware.into());
-        Ok(Worker { endpoint, hello, parts })
+        Ok(Worker { endpoints, hello, parts })
     }
+}
+
+/// The addresses of a list, at least one.
+pub(crate) fn endpoints(addresses: &str) -> Result<Vec<Endpoint>, Error> {
+    let endpoint = |address: &str| match Endpoint::from_shared(address.to_owned()) {
+        Ok(endpoint) => Ok(endpoint.connect_timeout(CONNECT).tcp_nodelay(true)),
+        Err(source) => Err(Error::Address { address: address.to_owned(), source }),
+    };
+    addresses.split(',').map(|address| endpoint(address.trim())).collect()
 }
 
 /// What this machine is called.

@@ -5,14 +5,12 @@ use crate::failure::{Failure, outcome};
 use crate::task::{Chain, Invocation, InvocationKind, TaskCode, TaskContext, TaskNews};
 use orlop_model::TaskId;
 use orlop_model::durable::{AssignedTask, Fence, Outcome, TaskReport, WorkerFrame};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem::take;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
 
-/// A result that was sent is kept for so long: a stream that breaks meanwhile may not have carried it.
-const SENT_KEPT: Duration = Duration::from_secs(30);
 /// Lines that wait for a stream; those before the last so many are dropped.
 const LINES_MAX: usize = 1000;
 
@@ -24,6 +22,10 @@ pub(super) struct HeldTasks {
     tasks: BTreeMap<TaskId, Held>,
     /// Those with something to send.
     changed: BTreeSet<TaskId>,
+    /// Those whose end was sent on this stream, in that order, from the one after the last that the engine has taken.
+    sent: VecDeque<(TaskId, Fence)>,
+    /// So many ends of this stream the engine has taken.
+    taken: u64,
 }
 
 struct Held {
@@ -32,17 +34,25 @@ struct Held {
     running: AbortHandle,
     report: Option<TaskReport>,
     end: Option<Outcome>,
-    sent: Option<Instant>,
+    is_sent: bool,
 }
 
 impl HeldTasks {
     pub(super) fn new(news: UnboundedSender<TaskNews>, chain: Chain, cancel_grace: Duration) -> Self {
-        Self { news, chain, cancel_grace, tasks: BTreeMap::new(), changed: BTreeSet::new() }
+        Self {
+            news,
+            chain,
+            cancel_grace,
+            tasks: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            sent: VecDeque::new(),
+            taken: 0,
+        }
     }
 
     /// Whether any task still runs, or its end is not sent.
     pub(super) fn is_busy(&self) -> bool {
-        self.tasks.values().any(|held| held.sent.is_none())
+        self.tasks.values().any(|held| !held.is_sent)
     }
 
     /// What a new stream is told.
@@ -57,12 +67,13 @@ impl HeldTasks {
             let is_kept = kept.contains(&(*task, held.fence));
             if !is_kept {
                 held.context.cancel("the engine has given it to another worker, or it is over".into());
-            } else if held.end.is_some() {
-                held.sent = None;
             }
+            held.is_sent = false;
             is_kept
         });
         self.changed = self.tasks.keys().copied().collect();
+        self.sent.clear();
+        self.taken = 0;
     }
 
     /// Begins a task, which ends in any case.
@@ -93,7 +104,7 @@ impl HeldTasks {
             within.end(outcome(result));
         });
         let running = running.abort_handle();
-        let held = Held { fence, context, running, report: None, end: None, sent: None };
+        let held = Held { fence, context, running, report: None, end: None, is_sent: false };
         if let Some(before) = self.tasks.insert(task, held) {
             before.context.cancel("it was assigned anew".into());
         }
@@ -125,18 +136,26 @@ impl HeldTasks {
             if let Some(report) = held.report.take() {
                 outgoing.push(WorkerFrame::TaskReported { task, fence, report });
             }
-            if held.sent.is_none()
+            if !held.is_sent
                 && let Some(outcome) = held.end.clone()
             {
                 outgoing.push(WorkerFrame::TaskFinished { task, fence, outcome });
-                held.sent = Some(Instant::now());
+                held.is_sent = true;
+                self.sent.push_back((task, fence));
             }
         }
     }
 
-    /// Forgets results that surely came over.
-    pub(super) fn forget_sent(&mut self) {
-        self.tasks.retain(|_, held| held.sent.is_none_or(|sent| sent.elapsed() < SENT_KEPT));
+    /// Forgets the results that the engine has for good: so many of this stream.
+    pub(super) fn forget_taken(&mut self, count: u64) {
+        while self.taken < count
+            && let Some((task, fence)) = self.sent.pop_front()
+        {
+            self.taken += 1;
+            if self.tasks.get(&task).is_some_and(|held| held.fence == fence) {
+                self.tasks.remove(&task);
+            }
+        }
     }
 
     /// Gives back all that still runs.

@@ -7,11 +7,13 @@
 mod backoff;
 mod builder;
 mod held;
+mod opening;
 mod outgoing;
 mod run;
 mod session;
 
 pub(crate) use backoff::Backoff;
+pub(crate) use builder::endpoints;
 pub use builder::{Worker, WorkerBuilder};
 
 /// Why a worker or a client cannot do what was asked.

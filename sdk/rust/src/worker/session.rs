@@ -3,20 +3,19 @@
 use super::Error;
 use super::builder::Parts;
 use super::held::HeldTasks;
+use super::opening::Opening;
 use super::outgoing::Outgoing;
 use super::run::{Busy, FromRun, RunActor, RunNews};
 use crate::task::TaskNews;
 use futures::future::pending;
+use orlop_model::WorkflowRunId;
 use orlop_model::durable::{BlockCause, EngineFrame, Entry, Failure, FailureCause, Fence, Hello, Outcome, WorkerFrame};
-use orlop_model::{Millis, WorkflowRunId};
 use orlop_proto::engine::v1 as pb;
-use orlop_proto::engine::v1::worker_service_client::WorkerServiceClient;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use tonic::transport::Endpoint;
@@ -25,8 +24,6 @@ use tonic::transport::Endpoint;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A workflow whose own code runs for so long without a pause is stuck.
 const STUCK: Duration = Duration::from_secs(10);
-/// A message that carries many frames is larger than what tonic takes by itself.
-const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// How a stream ended that was open.
 pub(super) enum Ended {
@@ -74,27 +71,10 @@ impl<'a> Session<'a> {
         if stop.is_cancelled() && !held.is_busy() {
             return Ok(Ended::Left);
         }
-        let opened = async {
-            let channel = endpoint.connect().await.map_err(Error::Unreachable)?;
-            let mut client = WorkerServiceClient::new(channel)
-                .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                .max_encoding_message_size(MESSAGE_BYTES_MAX);
-            let hello = Hello { held_tasks: held.announced(), ..hello.clone() };
-            let (requests, sent) = mpsc::channel(2);
-            // There is room: nothing was sent yet.
-            let _ = requests.send(pb::WorkRequest { frames: vec![hello.into()] }).await;
-            let mut responses = client.work(ReceiverStream::new(sent)).await?.into_inner();
-            let first = responses.message().await?.ok_or(Error::Lost("the engine closed it before its welcome"))?;
-            Ok::<_, Error>((requests, responses, first))
-        };
-        let (requests, responses, first) = timeout(PATIENCE, opened)
-            .await
-            .map_err(|_| Error::Lost("the engine did not welcome the worker in time"))??;
-        let mut frames = first.frames.into_iter();
-        let welcome = frames.next().map(EngineFrame::try_from).transpose()?;
-        let Some(EngineFrame::Welcome { session, lost_after, kept_tasks, payload_bytes_max, .. }) = welcome else {
-            return Err(Error::Unreadable("its first word was no welcome".into()));
-        };
+        let hello = Hello { held_tasks: held.announced(), ..hello.clone() };
+        let opening = timeout(PATIENCE, Opening::of(endpoint, hello)).await;
+        let opening = opening.map_err(|_| Error::Lost("the engine did not welcome the worker in time"))??;
+        let Opening { requests, responses, session, lost_after, kept_tasks, payload_bytes_max, frames } = opening;
         tracing::info!(%session, "connected");
         held.keep(&kept_tasks);
         let (to_stream, from_runs) = mpsc::unbounded_channel();
@@ -105,7 +85,7 @@ impl<'a> Session<'a> {
             runs: BTreeMap::new(),
             to_stream,
             payload_bytes_max,
-            lost_after: Duration::from(lost_after.max(Millis(1000))),
+            lost_after: Duration::from(lost_after),
             leaving: None,
         };
         opened.outgoing.push(WorkerFrame::Credit { tasks: parts.concurrency, runs: parts.cached_runs });
@@ -199,10 +179,10 @@ impl<'a> Session<'a> {
             EngineFrame::Welcome { .. } => return Err(Error::Unreadable("a second welcome".into())),
             EngineFrame::Ping => {
                 self.outgoing.push(WorkerFrame::Pong);
-                self.held.forget_sent();
                 self.block_stuck();
             }
             EngineFrame::Leaving => tracing::info!("the engine is going to stop"),
+            EngineFrame::EndsTaken { count } => self.held.forget_taken(count),
             EngineFrame::RunAssigned { run, fence, workflow, entries, more } => {
                 self.runs.insert(
                     run,

@@ -66,6 +66,7 @@ impl Engine {
     /// The next stream, welcomed.
     pub(crate) async fn welcomed(&mut self, kept_tasks: Vec<(TaskId, Fence)>) -> (Stream, Hello) {
         let (mut stream, hello) = self.stream().await;
+        stream.say(EngineFrame::Ping).await;
         stream
             .say(EngineFrame::Welcome {
                 session: WorkerSessionId::from_u128(1),

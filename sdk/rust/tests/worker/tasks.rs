@@ -151,6 +151,27 @@ async fn a_task_outlives_its_stream_and_its_result_comes_over_the_next() {
 }
 
 #[tokio::test]
+async fn results_are_kept_until_the_engine_has_them_for_good() {
+    let mut engine = Engine::with(|worker| worker.task("one", |_: TaskContext, (): ()| async { Ok(1) })).await;
+    let (mut stream, _) = engine.welcomed(Vec::new()).await;
+    for number in 1..=3 {
+        stream.say(task(number, "one", &())).await;
+        finished(stream.frame().await);
+    }
+    stream.say(EngineFrame::EndsTaken { count: 2 }).await;
+    stream.assert_silent().await;
+    drop(stream);
+    let third = (TaskId::from_u128(3), FENCE);
+    let (mut stream, hello) = engine.welcomed(vec![third]).await;
+    assert_eq!(hello.held_tasks, [third], "two are taken");
+    assert_eq!(finished(stream.frame().await).0, third.0);
+    stream.say(EngineFrame::EndsTaken { count: 1 }).await;
+    stream.assert_silent().await;
+    drop(stream);
+    assert_eq!(engine.welcomed(Vec::new()).await.1.held_tasks, []);
+}
+
+#[tokio::test]
 async fn a_task_that_is_not_ours_any_more_is_ended() {
     let (mut engine, _gate, cancelled) = with_gate().await;
     let (mut stream, _) = engine.welcomed(Vec::new()).await;

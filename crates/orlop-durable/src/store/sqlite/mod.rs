@@ -5,9 +5,11 @@
 //! database aside from commits; reads have connections of their own.
 
 mod read;
+mod script;
 mod write;
 
 use super::batch::Batch;
+use super::read as question;
 use super::{RunFilter, RunSummary, Store, StoreError, TaskFilter, TaskSummary};
 use async_trait::async_trait;
 use nix::fcntl::{Flock, FlockArg};
@@ -128,57 +130,51 @@ impl Store for Sqlite {
         let row = row.fetch_one(&mut writer.connection).await.map_err(&failed)?;
         let epoch: i64 = row.try_get(0).map_err(&failed)?;
         let epoch = u32::try_from(epoch).map_err(|_| super::rows::unreadable("an epoch", epoch))?;
-        Ok((epoch, read::recovered(&mut writer.connection).await?))
+        Ok((epoch, question::recovered(&self.readers).await?))
     }
 
     async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         let batch = Batch::of(writes);
         let mut writer = self.writer.lock().await;
         let failed = failed("be written to");
-        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut writer.connection).await.map_err(&failed)?;
-        match write::batch(&mut writer.connection, batch).await {
-            Ok(bytes) => {
-                sqlx::raw_sql("COMMIT").execute(&mut writer.connection).await.map_err(&failed)?;
-                writer.since_checkpoint += bytes;
-            }
-            Err(error) => {
-                // What cannot be rolled back is not committed either: the connection ends with this engine.
-                let _ = sqlx::raw_sql("ROLLBACK").execute(&mut writer.connection).await;
-                return Err(failed(error));
-            }
-        }
+        writer.since_checkpoint += write::batch(&mut writer.connection, batch).await.map_err(&failed)?;
         if writer.since_checkpoint > LOG_BYTES / 2 {
             writer.checkpoint().await.map_err(failed)?;
         }
         Ok(())
     }
 
+    async fn keep(&self) -> Result<(), StoreError> {
+        // The lock on the directory is this process's until it ends.
+        Ok(())
+    }
+
     async fn run(&self, run: WorkflowRunId) -> Result<Option<StoredRun>, StoreError> {
-        read::run(&self.readers, run).await
+        question::run(&self.readers, run).await
     }
 
     async fn task_outcome(&self, task: TaskId) -> Result<Option<Outcome>, StoreError> {
-        read::task_outcome(&self.readers, task).await
+        question::task_outcome(&self.readers, task).await
     }
 
     async fn describe_run(&self, run: WorkflowRunId) -> Result<Option<RunSummary>, StoreError> {
-        read::describe_run(&self.readers, run).await
+        question::describe_run(&self.readers, run).await
     }
 
     async fn entries(&self, run: WorkflowRunId, from: u64, limit: u32) -> Result<Vec<Entry>, StoreError> {
-        read::entries(&self.readers, run, from, limit).await
+        question::entries(&self.readers, run, from, limit).await
     }
 
     async fn list_runs(&self, wanted: RunFilter) -> Result<Vec<RunSummary>, StoreError> {
-        read::list_runs(&self.readers, wanted).await
+        question::list_runs(&self.readers, wanted).await
     }
 
     async fn describe_task(&self, task: TaskId) -> Result<Option<TaskSummary>, StoreError> {
-        read::describe_task(&self.readers, task).await
+        question::describe_task(&self.readers, task).await
     }
 
     async fn list_tasks(&self, wanted: TaskFilter) -> Result<Vec<TaskSummary>, StoreError> {
-        read::list_tasks(&self.readers, wanted).await
+        question::list_tasks(&self.readers, wanted).await
     }
 
     async fn close(&self) {

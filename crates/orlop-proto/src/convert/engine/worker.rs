@@ -289,6 +289,7 @@ impl From<EngineFrame> for pb::EngineFrame {
                 }
                 EngineFrame::Ping => Kind::Ping(pb::Ping {}),
                 EngineFrame::Leaving => Kind::Leaving(pb::Leaving {}),
+                EngineFrame::EndsTaken { count } => Kind::EndsTaken(pb::EndsTaken { count }),
                 EngineFrame::RunAssigned { run, fence, workflow, entries, more } => {
                     let (run, fence, entries) = (run.to_string(), fence.0, written(entries));
                     Kind::RunAssigned(pb::RunAssigned { run, fence, workflow, entries, more })
@@ -341,6 +342,7 @@ fn engine_frame_of(kind: pb::engine_frame::Kind) -> Result<EngineFrame, InvalidW
         },
         Kind::Ping(pb::Ping {}) => EngineFrame::Ping,
         Kind::Leaving(pb::Leaving {}) => EngineFrame::Leaving,
+        Kind::EndsTaken(taken) => EngineFrame::EndsTaken { count: taken.count },
         Kind::RunAssigned(wire) => EngineFrame::RunAssigned {
             run: parsed("run", &wire.run)?,
             fence: Fence(wire.fence),
@@ -385,6 +387,7 @@ const fn engine_field(kind: &pb::engine_frame::Kind) -> &'static str {
         Kind::Welcome(_) => "welcome",
         Kind::Ping(_) => "ping",
         Kind::Leaving(_) => "leaving",
+        Kind::EndsTaken(_) => "ends_taken",
         Kind::RunAssigned(_) => "run_assigned",
         Kind::RunEntries(_) => "run_entries",
         Kind::RunAppended(_) => "run_appended",
