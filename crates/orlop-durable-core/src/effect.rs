@@ -130,6 +130,8 @@ impl RunStatus {
 pub enum RunChange {
     /// It is over.
     Closed {
+        /// What it was a run of.
+        workflow: String,
         /// How.
         status: RunStatus,
         /// With what; none when another run goes on.

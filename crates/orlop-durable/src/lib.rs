@@ -6,12 +6,14 @@
 
 mod config;
 mod drive;
+mod metrics;
 mod service;
 pub mod store;
 
 pub use config::{Config, PostgresUrl, StoreConfig, without_secrets};
 
 use drive::{Phase, live};
+use metrics::Metrics;
 use orlop_durable_core::Options;
 use orlop_model::Millis;
 use service::Shared;
@@ -83,8 +85,10 @@ impl Bound {
     pub async fn serve(self, stop: CancellationToken) -> Result<(), ServeError> {
         let Self { config, listener, store } = self;
         let (announce, phase) = watch::channel(Phase::Begins);
+        let metrics = Arc::new(Metrics::new());
         let shared = Shared {
             phase,
+            metrics: metrics.clone(),
             store: store.clone(),
             payload_bytes_max: config.payload_bytes_max,
             ping: config.ping,
@@ -94,8 +98,8 @@ impl Bound {
         let server = Server::builder()
             .initial_stream_window_size(4 << 20)
             .initial_connection_window_size(8 << 20)
-            .add_service(shared.clients())
-            .add_service(shared.workers());
+            .accept_http1(true)
+            .add_routes(shared.routes());
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         // Streams end with the life of the engine, which ends with the stop.
         let serving = server.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
@@ -106,7 +110,7 @@ impl Bound {
             payload_bytes_max: config.payload_bytes_max,
             ..Options::default()
         };
-        let lives = lives(store.clone(), options, announce, stop.clone());
+        let lives = lives(store.clone(), options, metrics, announce, stop.clone());
         let (served, lived) = tokio::join!(serving, async {
             let lived = lives.await;
             stop.cancel();
@@ -123,6 +127,7 @@ impl Bound {
 async fn lives(
     store: Arc<dyn Store>,
     options: Options,
+    metrics: Arc<Metrics>,
     announce: watch::Sender<Phase>,
     stop: CancellationToken,
 ) -> Result<(), StoreError> {
@@ -131,7 +136,7 @@ async fn lives(
     while !stop.is_cancelled() {
         // What may take long is not waited for when there is nothing to begin any more.
         let begun = tokio::select! {
-            begun = live(store.clone(), options.clone(), stop.clone()) => begun,
+            begun = live(store.clone(), options.clone(), metrics.clone(), stop.clone()) => begun,
             () = stop.cancelled() => break,
         };
         match begun {

@@ -8,7 +8,6 @@
 //! | `orlop_tasks_failed_total{queue,task}` | tasks that ended with a failure |
 //! | `orlop_tasks_cancelled_total{queue,task}` | tasks that ended because they were asked to |
 //! | `orlop_task_e2e_latency_seconds{queue,task}` | from being submitted to the end |
-//! | `orlop_task_wait_seconds{queue}` | from being due to being given to a worker |
 //! | `orlop_queue_depth{queue,state}` | open tasks, by `ready`, `running`, `delayed` |
 //! | `orlop_workflows_started_total{workflow}` | runs that began |
 //! | `orlop_workflows_finished_total{workflow,status}` | runs that ended |
@@ -20,26 +19,18 @@
 
 use orlop_durable_core::{Engine, Message, RunChange, RunStatus, TaskStatus, Write};
 use orlop_model::durable::EngineFrame;
-use orlop_model::{Timestamp, WorkflowRunId};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TaskLabels {
     queue: String,
     task: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct QueueLabels {
-    queue: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -70,15 +61,12 @@ pub(crate) struct Metrics {
     failed: Family<TaskLabels, Counter>,
     cancelled: Family<TaskLabels, Counter>,
     latency: Histograms<TaskLabels>,
-    waits: Histograms<QueueLabels>,
     depth: Family<DepthLabels, Gauge>,
     runs_started: Family<WorkflowLabels, Counter>,
     runs_finished: Family<EndLabels, Counter>,
     entries: Counter,
     commits: Histogram,
     workers: Gauge,
-    /// The workflows of open runs that began in this process, for their ends.
-    workflows: Mutex<BTreeMap<WorkflowRunId, String>>,
 }
 
 /// From 0.5 ms to about half an hour.
@@ -96,14 +84,12 @@ impl Metrics {
             failed: Family::default(),
             cancelled: Family::default(),
             latency: Family::new_with_constructor(spans),
-            waits: Family::new_with_constructor(spans),
             depth: Family::default(),
             runs_started: Family::default(),
             runs_finished: Family::default(),
             entries: Counter::default(),
             commits: spans(),
             workers: Gauge::default(),
-            workflows: Mutex::default(),
         };
         metrics.register();
         metrics
@@ -118,8 +104,6 @@ impl Metrics {
         registry.register("tasks_cancelled", "Tasks that ended because they were asked to", self.cancelled.clone());
         let help = "From a task's submission to its end";
         registry.register_with_unit("task_e2e_latency", help, Unit::Seconds, self.latency.clone());
-        let help = "From a task being due to its being given to a worker";
-        registry.register_with_unit("task_wait", help, Unit::Seconds, self.waits.clone());
         registry.register("queue_depth", "Open tasks of a queue", self.depth.clone());
         registry.register("workflows_started", "Runs that began", self.runs_started.clone());
         registry.register("workflows_finished", "Runs that ended", self.runs_finished.clone());
@@ -142,11 +126,9 @@ impl Metrics {
     }
 
     /// What is said after a commit.
-    pub(crate) fn said(&self, message: &Message, now: Timestamp) {
+    pub(crate) fn said(&self, message: &Message) {
         if let Message::ToWorker(_, EngineFrame::TaskAssigned(task)) = message {
             let labels = TaskLabels { queue: task.queue.to_string(), task: task.name.clone() };
-            let waited = now.0.saturating_sub(task.due.0) as f64 / 1000.0;
-            self.waits.get_or_create(&QueueLabels { queue: labels.queue.clone() }).observe(waited);
             self.started.get_or_create(&labels).inc();
         }
     }
@@ -189,8 +171,8 @@ pub(crate) struct Counted {
     entries: u64,
     submitted: Vec<TaskLabels>,
     ended: Vec<(TaskLabels, TaskStatus, f64)>,
-    began: Vec<(WorkflowRunId, String)>,
-    finished: Vec<(WorkflowRunId, RunStatus)>,
+    began: Vec<String>,
+    finished: Vec<(String, RunStatus)>,
 }
 
 impl Counted {
@@ -206,8 +188,10 @@ impl Counted {
                 let took = closed.at.0.saturating_sub(row.created.0) as f64 / 1000.0;
                 self.ended.push((labels, closed.status, took));
             }
-            Write::RunNew(row) => self.began.push((row.run, row.workflow.clone())),
-            Write::RunChanged(run, RunChange::Closed { status, .. }) => self.finished.push((*run, *status)),
+            Write::RunNew(row) => self.began.push(row.workflow.clone()),
+            Write::RunChanged(_, RunChange::Closed { workflow, status, .. }) => {
+                self.finished.push((workflow.clone(), *status));
+            }
             _ => {}
         }
     }
@@ -227,13 +211,10 @@ impl Counted {
             };
             counter.get_or_create(&labels).inc();
         }
-        let mut workflows = metrics.workflows.lock().unwrap_or_else(PoisonError::into_inner);
-        for (run, workflow) in self.began {
-            metrics.runs_started.get_or_create(&WorkflowLabels { workflow: workflow.clone() }).inc();
-            workflows.insert(run, workflow);
+        for workflow in self.began {
+            metrics.runs_started.get_or_create(&WorkflowLabels { workflow }).inc();
         }
-        for (run, status) in self.finished {
-            let Some(workflow) = workflows.remove(&run) else { continue };
+        for (workflow, status) in self.finished {
             let status = match status {
                 RunStatus::Completed => "completed",
                 RunStatus::Failed => "failed",

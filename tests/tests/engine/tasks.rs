@@ -73,3 +73,33 @@ fn a_task_with_the_key_of_an_open_one_is_that_one() {
     let (first, second) = (submit(), submit());
     assert_eq!((&first["task"], &first["found"], &second["found"]), (&second["task"], &json!(false), &json!(true)));
 }
+
+#[test]
+fn what_happened_is_counted_and_prometheus_can_read_it() {
+    let world = World::with_worker();
+    let submit = |input: &str| {
+        let submitted = world.json(&["task", "submit", "test.stumble", "--input", input, "--attempts", "1"]);
+        submitted["task"].as_str().expect("an id").to_owned()
+    };
+    let (ends_well, fails) = (submit("0"), submit("1"));
+    world.wait_for_state("task", &ends_well, "completed");
+    world.wait_for_state("task", &fails, "failed");
+    let run = world.begin("test.many", "3");
+    world.result("workflow", &run);
+    world.json(&["task", "submit", "test.double", "--queue", "gpu"]);
+    let metrics = world.get("/metrics");
+    for line in [
+        r#"orlop_tasks_submitted_total{queue="default",task="test.stumble"} 2"#,
+        r#"orlop_tasks_started_total{queue="default",task="test.double"} 3"#,
+        r#"orlop_tasks_completed_total{queue="default",task="test.stumble"} 1"#,
+        r#"orlop_tasks_failed_total{queue="default",task="test.stumble"} 1"#,
+        r#"orlop_task_e2e_latency_seconds_count{queue="default",task="test.double"} 3"#,
+        r#"orlop_queue_depth{queue="gpu",state="ready"} 1"#,
+        r#"orlop_workflows_started_total{workflow="test.many"} 1"#,
+        r#"orlop_workflows_finished_total{workflow="test.many",status="completed"} 1"#,
+        "orlop_workers 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
+    assert!(metrics.contains("# HELP orlop_queue_depth Open tasks of a queue."), "{metrics}");
+}

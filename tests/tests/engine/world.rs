@@ -3,6 +3,8 @@
 use nix::sys::signal::Signal;
 use orlop_testbed::{Program, program, wait_for};
 use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -161,6 +163,16 @@ impl World {
     pub(crate) fn wait_for_lines(&self, of: &str, count: usize) {
         let written = || (self.ledger().iter().filter(|line| line.contains(of)).count() >= count).then_some(());
         wait_for(&format!("{count} lines with {of:?}"), PATIENCE, written, || self.said());
+    }
+
+    /// What the first engine answers over HTTP.
+    pub(crate) fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(&self.engines[0].listen).expect("the engine listens");
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: engine\r\nconnection: close\r\n\r\n").expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer
     }
 
     /// Runs `orlopctl`; its exit code and what it said on both outputs.

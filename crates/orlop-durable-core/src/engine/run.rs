@@ -689,7 +689,8 @@ impl Engine {
     fn close_run(&mut self, id: WorkflowRunId, status: RunStatus, outcome: Option<Outcome>) -> Option<Run> {
         self.forget_holder(id);
         let run = self.runs.remove(&id)?;
-        self.write(Write::RunChanged(id, RunChange::Closed { status, outcome, at: self.now }));
+        let workflow = run.row.workflow.clone();
+        self.write(Write::RunChanged(id, RunChange::Closed { workflow, status, outcome, at: self.now }));
         for (number, open) in &run.open {
             match *open {
                 Open::Task(task) => self.orphan_task(task, "the workflow that scheduled it is over"),

@@ -1,9 +1,11 @@
 //! The committer.
 
 use super::{Ask, Desk};
+use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
 use orlop_durable_core::{Effects, Input, Load, Message};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::mpsc;
 
 /// So many batches of the engine become one transaction at most.
@@ -15,6 +17,7 @@ pub(super) async fn run(
     mut batches: mpsc::Receiver<Effects>,
     desk: Arc<Desk>,
     asks: mpsc::WeakSender<Ask>,
+    metrics: Arc<Metrics>,
 ) -> Result<(), StoreError> {
     let mut taken = Vec::new();
     let (fail, mut failures) = mpsc::channel(1);
@@ -34,9 +37,13 @@ pub(super) async fn run(
             loads.extend(effects.loads);
         }
         if !writes.is_empty() {
+            let (counted, began) = (metrics.counted(&writes), Instant::now());
             store.commit(writes).await?;
+            metrics.committed(began.elapsed());
+            counted.count(&metrics);
         }
         for message in messages.into_iter().flatten() {
+            metrics.said(&message);
             match message {
                 Message::ToWorker(session, frame) => desk.frame(session, frame),
                 Message::Close(session, reason) => {

@@ -9,6 +9,7 @@ mod desk;
 
 pub(crate) use desk::{Desk, Frames};
 
+use crate::metrics::Metrics;
 use crate::store::{Store, StoreError, keep_until_it_fails};
 use orlop_durable_core::{Effects, Engine, Input, Options, Refusal, Reply, Request, Ticket};
 use orlop_model::durable::Hello;
@@ -60,6 +61,7 @@ pub(crate) struct Gone;
 pub(crate) async fn live(
     store: Arc<dyn Store>,
     options: Options,
+    metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) -> Result<(Arc<Life>, impl Future<Output = Result<(), StoreError>>), StoreError> {
     let (epoch, recovered) = store.take_over().await?;
@@ -68,7 +70,7 @@ pub(crate) async fn live(
     let (batches, outbox) = mpsc::channel(BATCHES);
     let desk = Arc::new(Desk::default());
     let over = CancellationToken::new();
-    let committing = commit::run(store.clone(), outbox, desk.clone(), asks.downgrade());
+    let committing = commit::run(store.clone(), outbox, desk.clone(), asks.downgrade(), metrics);
     let owning = own(engine, inbox, batches, stop);
     let life = Arc::new(Life { asks, desk: desk.clone(), tickets: AtomicU64::new(0), over: over.clone() });
     let living = async move {

@@ -5,7 +5,10 @@ mod view;
 mod worker;
 
 use crate::drive::{Gone, Life, Phase};
+use crate::metrics::{Metrics, Now};
 use crate::store::{Store, StoreError};
+use axum::http::StatusCode;
+use axum::routing::get;
 use orlop_durable_core::Refusal;
 use orlop_proto::engine::v1::engine_service_server::EngineServiceServer;
 use orlop_proto::engine::v1::worker_service_server::WorkerServiceServer;
@@ -15,6 +18,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
+use tonic::service::Routes;
 use tonic::{Code, Status};
 
 /// How long a request waits for an engine that begins anew.
@@ -24,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) payload_bytes_max: u64,
     pub(crate) ping: Duration,
@@ -48,20 +53,38 @@ impl Shared {
         usize::try_from(self.payload_bytes_max).unwrap_or(usize::MAX).saturating_mul(2).saturating_add(1 << 20)
     }
 
-    pub(crate) fn clients(&self) -> EngineServiceServer<client::Clients> {
+    /// Everything that is answered: gRPC, and what Prometheus reads.
+    pub(crate) fn routes(&self) -> Routes {
+        let grpc = Routes::new(self.clients()).add_service(self.workers()).into_axum_router();
+        let shared = self.clone();
+        Routes::from(grpc.route("/metrics", get(move || metrics(shared.clone()))))
+    }
+
+    fn clients(&self) -> EngineServiceServer<client::Clients> {
         let bytes = self.message_bytes_max();
         EngineServiceServer::new(client::Clients(self.clone()))
             .max_decoding_message_size(bytes)
             .max_encoding_message_size(usize::MAX)
     }
 
-    pub(crate) fn workers(&self) -> WorkerServiceServer<worker::Workers> {
+    fn workers(&self) -> WorkerServiceServer<worker::Workers> {
         // Frames are sent many in a message, and journals whole.
         let bytes = self.message_bytes_max().saturating_mul(8);
         WorkerServiceServer::new(worker::Workers(self.clone()))
             .max_decoding_message_size(bytes)
             .max_encoding_message_size(usize::MAX)
     }
+}
+
+/// What is counted; what only a living engine knows is left out while there is none.
+async fn metrics(shared: Shared) -> Result<([(&'static str, &'static str); 1], String), StatusCode> {
+    let phase = shared.phase.borrow().clone();
+    let now = match phase {
+        Phase::Lives(life) => life.look(Now::of).await.unwrap_or_default(),
+        Phase::Begins | Phase::Waits(_) => Now::default(),
+    };
+    let text = shared.metrics.encode(&now).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok(([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], text))
 }
 
 fn gone() -> Status {

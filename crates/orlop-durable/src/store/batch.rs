@@ -83,7 +83,7 @@ impl Batch {
 impl Changes {
     fn add(&mut self, change: RunChange) {
         match change {
-            RunChange::Closed { status, outcome, at } => self.closed = Some((status, outcome, at)),
+            RunChange::Closed { status, outcome, at, .. } => self.closed = Some((status, outcome, at)),
             RunChange::Blocked { cause, message } => self.blocked = Some(Some((cause, message))),
             RunChange::Unblocked => self.blocked = Some(None),
             RunChange::Parked(parked) => self.parked = Some(parked),

@@ -82,7 +82,7 @@ pub(crate) fn run_new(row: &RunRow) -> Write {
 
 pub(crate) fn closed(number: u128, status: RunStatus) -> Write {
     let outcome = Some(Outcome::Ok(payload(b"1")));
-    Write::RunChanged(run_id(number), RunChange::Closed { status, outcome, at: Timestamp(2000) })
+    Write::RunChanged(run_id(number), RunChange::Closed { workflow: "w".into(), status, outcome, at: Timestamp(2000) })
 }
 
 /// A task with nothing that need not be.
