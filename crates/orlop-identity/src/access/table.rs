@@ -6,8 +6,9 @@ use super::{Rule, Scope, Served};
 use orlop_model::trust::Role::{self, Admin, Deployer, Viewer};
 
 /// Services of `proto/` that the control plane does not serve: the overlay daemon's is guarded by the permissions of its
-/// unix socket.
-pub const ELSEWHERE: [&str; 1] = ["orlop.overlay.v1.OverlayService"];
+/// unix socket; an engine listens on loopback alone, and asks nobody who they are.
+pub const ELSEWHERE: [&str; 3] =
+    ["orlop.overlay.v1.OverlayService", "orlop.engine.v1.EngineService", "orlop.engine.v1.WorkerService"];
 
 /// Every method of the control plane, and who may call it.
 pub const TABLE: &[Rule] = &[
