@@ -71,9 +71,13 @@ async fn checkout(context: WorkflowContext, input: Order) -> Result<Receipt, Fai
             Ok(())
         }
     });
-    context.sleep(Duration::from_millis(200)).named("packing").await?;
-    let once = RetryPolicy { attempts_max: Some(3), ..RetryPolicy::default() };
-    let shipped = context.task::<String>("orders.ship", &input).retry(once).await;
+    // What fails from here on, or is cancelled, is to be settled.
+    let shipped = async {
+        context.sleep(Duration::from_millis(200)).named("packing").await?;
+        let thrice = RetryPolicy { attempts_max: Some(3), ..RetryPolicy::default() };
+        context.task::<String>("orders.ship", &input).retry(thrice).await
+    };
+    let shipped = shipped.await;
     let parcel = saga.settle(shipped).await?;
     Ok(Receipt { order, total, charge, parcel })
 }

@@ -628,6 +628,9 @@ impl Engine {
                 self.tell_run(run, RunInput::Cancel { ticket: None, reason: format!("{id} cancelled it") });
             }
             (CommandKind::AttributesSet(attributes), _) => {
+                if let Some(run) = self.runs.get_mut(&id) {
+                    run.row.attributes.extend(attributes.clone());
+                }
                 self.write(Write::RunChanged(id, RunChange::Attributes(attributes)));
             }
             (CommandKind::Finished(outcome), _) => self.finish(id, outcome),

@@ -14,6 +14,7 @@ over_each_store!(
     changes_of_a_run_are_there_also_when_they_came_with_it,
     timers_and_keys_are_there_until_they_go,
     tasks_come_back_open_and_over,
+    a_key_may_go_from_run_to_run_within_one_batch,
     a_batch_that_fails_leaves_nothing,
     what_was_acknowledged_is_there_after_the_database_was_gone,
 );
@@ -47,6 +48,18 @@ async fn a_run_comes_back_with_its_journal_in_order(place: Place) {
     assert_eq!(store.entries(row.run, 60, 10).await.expect("they are read"), []);
     assert_eq!(store.describe_run(row.run).await.expect("it is read").expect("it is there").entries, 60);
     assert!(store.run(run_id(99)).await.expect("it is read").is_none());
+}
+
+async fn a_key_may_go_from_run_to_run_within_one_batch(place: Place) {
+    let store = place.open().await;
+    let keyed = |number| RunRow { key: "k".into(), ..run(number, "w") };
+    store.commit(vec![run_new(&keyed(1))]).await.expect("it is written");
+    let goes_on = |number, next| [closed(number, RunStatus::Continued), run_new(&keyed(next))];
+    let writes = [goes_on(1, 2), goes_on(2, 3)].concat();
+    store.commit(writes).await.expect("it is written");
+    let store = place.reopen(store).await;
+    let (_, recovered) = store.take_over().await.expect("it is taken over");
+    assert_eq!(recovered.run_keys, [("w".to_owned(), "k".to_owned(), run_id(3))]);
 }
 
 async fn changes_of_a_run_are_there_also_when_they_came_with_it(place: Place) {

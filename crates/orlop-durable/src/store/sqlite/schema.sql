@@ -17,7 +17,9 @@ CREATE TABLE run (
     outcome       BLOB,
     attributes    TEXT    NOT NULL
 ) WITHOUT ROWID;
-CREATE UNIQUE INDEX run_key ON run (workflow, key) WHERE key <> '' AND status <= 1;
+-- Not unique: rows of a batch are not written in the order in which they came about, and the run that had a key may end in
+-- the batch in which the next one with it begins. The engine sees to it that one is open.
+CREATE INDEX run_key ON run (workflow, key) WHERE key <> '' AND status <= 1;
 CREATE INDEX run_awake ON run (id) WHERE status <= 1 AND parked = 0;
 
 CREATE TABLE journal (
